@@ -1,0 +1,94 @@
+"""Dataset sources: one file each. Cards that name ready datasets lie in the folder datasets/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_yaml
+from retrieval_eval.datasets.base import Dataset, DatasetSource
+from retrieval_eval.errors import InputError, unknown_name
+from retrieval_eval.plugins import PluginTable
+from retrieval_eval.store import Store
+
+__all__ = ["DATASETS", "Dataset", "DatasetSource", "dataset_source", "load_dataset"]
+
+_HERE = "retrieval_eval.datasets"
+
+DATASETS: PluginTable[DatasetSource] = PluginTable(
+    kind="dataset",
+    group="retrieval_eval.datasets",
+    base=DatasetSource,  # type: ignore[type-abstract]  # a table of its subclasses
+    targets={
+        "beir": f"{_HERE}.beir:BeirFolder",
+        "stdlib": f"{_HERE}.stdlib:StdlibCodeSearch",
+    },
+)
+
+
+def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, DatasetSource]:
+    """Find what a dataset's name stands for, without loading it.
+
+    Parameters
+    ----------
+    name : str
+        A card of the folder ``datasets/``, the path of a folder in BEIR's layout, the name of a
+        source, or "module:Class".
+    where : str, optional
+        File and key where the name stands, for messages.
+    **parameters
+        Parameters of the source; they override those of a card.
+
+    Returns
+    -------
+    label : str
+        What tables call the dataset.
+    source : DatasetSource
+        Ready to load.
+
+    Raises
+    ------
+    InputError
+        If nothing answers to the name, or a card is not as it should be.
+    """
+    card_path = catalogue_file("datasets", name)
+    if card_path is not None:
+        card = read_yaml(card_path)
+        if not isinstance(card.get("source"), str):
+            raise InputError(f"{card_path}: a card needs the key 'source'")
+        given = {**(card.get("parameters") or {}), **parameters}
+        return card_path.stem, DATASETS.load(card["source"], str(card_path))(**given)
+    if Path(name).is_dir():
+        return Path(name).resolve().name, DATASETS.load("beir")(path=name, **parameters)
+    if name in DATASETS.names() or ":" in name:
+        label = Path(str(parameters["path"])).name if "path" in parameters else name
+        return label, DATASETS.load(name, where)(**parameters)
+    raise unknown_name(
+        "dataset (neither a card, a folder nor a source)",
+        name,
+        {*catalogue_names("datasets"), *DATASETS.names()},
+        where,
+    )
+
+
+def load_dataset(name: str, *, store: Store | None = None, **parameters: Any) -> Dataset:
+    """Load a dataset by name or path.
+
+    Parameters
+    ----------
+    name : str
+        See :func:`dataset_source`.
+    store : Store, optional
+        Where made or fetched data is kept; the user's own store by default.
+    **parameters
+        Parameters of the source.
+
+    Examples
+    --------
+    >>> dataset = load_dataset("stdlib")  # doctest: +SKIP
+    >>> len(dataset.documents)            # doctest: +SKIP
+    4713
+    """
+    label, source = dataset_source(name, **parameters)
+    source.require()
+    return source.load(label, store or Store.default())

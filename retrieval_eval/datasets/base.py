@@ -1,0 +1,150 @@
+"""What a dataset is: documents, queries, judgments; and the checks that every source shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from retrieval_eval.errors import InputError
+from retrieval_eval.parameters import NoParameters, make_parameters
+from retrieval_eval.plugins import require
+from retrieval_eval.qrels import Qrels
+from retrieval_eval.store import Store, fold_digests
+
+__all__ = ["Dataset", "DatasetSource"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Texts and judgments.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in tables.
+    document_ids : tuple of str, length n
+        Unique ids; row i of every matrix of document vectors belongs to ``document_ids[i]``.
+    documents : sequence of str, length n
+        Their texts; may be empty.
+    query_ids : tuple of str, length q
+        Unique ids of the judged queries.
+    queries : sequence of str, length q
+        Their texts; never empty.
+    qrels : Qrels
+        Judgments of exactly these queries.
+    facts : mapping
+        What the source recorded: versions, checksums, what was left out. Goes into the manifest.
+    """
+
+    name: str
+    document_ids: tuple[str, ...]
+    documents: Sequence[str]
+    query_ids: tuple[str, ...]
+    queries: Sequence[str]
+    qrels: Qrels
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.document_ids:
+            raise InputError(f"dataset {self.name!r}: the corpus is empty")
+        if not self.query_ids:
+            raise InputError(f"dataset {self.name!r}: no query has a judgment")
+        for what, ids, texts in (
+            ("document", self.document_ids, self.documents),
+            ("query", self.query_ids, self.queries),
+        ):
+            if len(ids) != len(texts):
+                raise InputError(
+                    f"dataset {self.name!r}: {len(ids)} {what} ids, {len(texts)} texts"
+                )
+            if len(set(ids)) != len(ids):
+                seen: set[str] = set()
+                twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+                raise InputError(f"dataset {self.name!r}: {what} id {twice!r} occurs twice")
+            odd = next((i for i in ids if not i or len(i.split()) != 1), None)
+            if odd is not None:
+                raise InputError(
+                    f"dataset {self.name!r}: {what} id {odd!r} is empty or holds white space, "
+                    "which no run file can carry"
+                )
+        for query_id, text in zip(self.query_ids, self.queries, strict=True):
+            if not text.strip():
+                raise InputError(f"dataset {self.name!r}: query {query_id!r} has no text")
+        if set(self.qrels.query_ids) != set(self.query_ids):
+            raise InputError(f"dataset {self.name!r}: qrels and queries name different queries")
+
+    @cached_property
+    def corpus_fingerprint(self) -> str:
+        """A key of the documents: ids, texts and their order."""
+        return fold_digests(
+            part
+            for pair in zip(self.document_ids, self.documents, strict=True)
+            for part in pair
+        )
+
+    @cached_property
+    def queries_fingerprint(self) -> str:
+        """A key of the queries: ids, texts and their order."""
+        return fold_digests(
+            part for pair in zip(self.query_ids, self.queries, strict=True) for part in pair
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return sizes and checksums, as plain values."""
+        return {
+            "name": self.name,
+            "documents": len(self.document_ids),
+            "queries": len(self.query_ids),
+            "judgments": len(self.qrels),
+            "corpus": self.corpus_fingerprint,
+            "queries_checksum": self.queries_fingerprint,
+            "qrels": self.qrels.fingerprint,
+            **self.facts,
+        }
+
+
+class DatasetSource(ABC):
+    """Loads a dataset.
+
+    Parameters
+    ----------
+    **parameters
+        Fields of the class's ``Parameters``; checked strictly.
+
+    Attributes
+    ----------
+    name : str
+        What the source is called in a sweep file or a card.
+    Parameters : type
+        Frozen dataclass of its parameters.
+    requires : mapping of str to str
+        Import name of each optional library, and the extra that installs it.
+    """
+
+    name: ClassVar[str]
+    Parameters: ClassVar[type[Any]] = NoParameters
+    requires: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, **parameters: Any) -> None:
+        self.parameters: Any = make_parameters(
+            self.Parameters, parameters, f"dataset {type(self).name!r}"
+        )
+
+    def require(self) -> None:
+        """Raise :class:`MissingExtraError` if a library it needs is not installed."""
+        require(f"dataset {self.name!r}", self.requires)
+
+    @abstractmethod
+    def load(self, name: str, store: Store) -> Dataset:
+        """Load the dataset under the name that tables will show.
+
+        Parameters
+        ----------
+        name : str
+            What to call it.
+        store : Store
+            Where a source that has to make or fetch its data keeps it.
+        """

@@ -1,0 +1,161 @@
+"""Parameter dataclasses: built from plain mappings with strict keys, types and ranges.
+
+Every encoder, index and dataset source declares its parameters as a frozen dataclass whose
+annotations carry the ranges (``Annotated[int, Ge(1)]``). That one declaration checks input,
+makes cache keys, and prints the documentation of ``retrieval-eval list``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+from retrieval_eval.errors import InputError, unknown_name
+
+__all__ = ["NoParameters", "describe_parameters", "expand_grid", "make_parameters"]
+
+P = TypeVar("P")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoParameters:
+    """The parameter class of something that has none."""
+
+
+@cache
+def _model(cls: type[Any]) -> Any:
+    from pydantic import ConfigDict, Field, create_model
+
+    hints = get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = Field(default_factory=field.default_factory)
+        else:
+            default = ...
+        fields[field.name] = (hints[field.name], default)
+    config = ConfigDict(strict=True, protected_namespaces=())
+    return create_model(cls.__name__, __config__=config, **fields)
+
+
+def make_parameters(cls: type[P], values: Mapping[str, Any], where: str) -> P:
+    """Build a parameter dataclass from plain values.
+
+    Parameters
+    ----------
+    cls : type
+        A frozen dataclass whose annotations name types and ranges.
+    values : mapping of str to object
+        The values given; what is left out keeps its default.
+    where : str
+        What the values belong to, put first in an error, for instance ``"index 'hnsw'"``.
+
+    Returns
+    -------
+    object
+        An instance of `cls`.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (with a suggestion), a missing one, a wrong type or a value out of
+        range; no value is converted silently.
+
+    Examples
+    --------
+    >>> from retrieval_eval.indexes.hnsw import HnswBuild
+    >>> make_parameters(HnswBuild, {"M": 8}, "index 'hnsw'")
+    HnswBuild(M=8, ef_construction=200)
+    >>> make_parameters(HnswBuild, {"m": 8}, "index 'hnsw'")
+    Traceback (most recent call last):
+    ...
+    retrieval_eval.errors.InputError: index 'hnsw': unknown parameter 'm'. Did you mean 'M'? \
+Available: M, ef_construction
+    """
+    from pydantic import ValidationError
+
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # P is one
+    for key in values:
+        if key not in names:
+            close = next((name for name in names if name.lower() == str(key).lower()), None)
+            if close is not None:  # difflib is blind to a difference of case alone
+                raise InputError(
+                    f"{where}: unknown parameter {key!r}. Did you mean {close!r}? "
+                    f"Available: {', '.join(sorted(names))}"
+                )
+            raise unknown_name("parameter", key, names, where)
+    try:
+        model = _model(cls).model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise InputError(f"{where}: parameter {name!r} is required") from None
+        raise InputError(
+            f"{where}: parameter {name!r} is {first['input']!r}: {first['msg']}"
+        ) from None
+    return cls(**{name: getattr(model, name) for name in names})
+
+
+def expand_grid(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Expand lists into every combination, the last key varying fastest.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        A list stands for "each of these"; anything else for itself.
+
+    Yields
+    ------
+    dict of str to object
+        One combination.
+
+    Raises
+    ------
+    InputError
+        If a list is empty: the grid would have no point.
+
+    Examples
+    --------
+    >>> [point["ef"] for point in expand_grid({"M": 16, "ef": [10, 20]})]
+    [10, 20]
+    """
+    for key, value in values.items():
+        if isinstance(value, list) and not value:
+            raise InputError(f"parameter {key!r} is an empty list: give at least one value")
+    axes = [value if isinstance(value, list) else [value] for value in values.values()]
+    for point in itertools.product(*axes):
+        yield dict(zip(values, point, strict=True))
+
+
+def describe_parameters(cls: type[Any]) -> list[tuple[str, str, str]]:
+    """List a parameter dataclass as (name, type with range, default), all as text.
+
+    Examples
+    --------
+    >>> from retrieval_eval.indexes.hnsw import HnswSearch
+    >>> describe_parameters(HnswSearch)
+    [('ef', 'int, >= 1', '128')]
+    """
+    signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+    rows = []
+    hints = get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        base = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
+        text = getattr(base, "__name__", str(base)) if isinstance(base, type) else str(base)
+        text = text.replace("typing.", "")
+        for rule in getattr(hint, "__metadata__", ()):
+            text += "".join(
+                f", {sign} {getattr(rule, attribute)}"
+                for attribute, sign in signs
+                if hasattr(rule, attribute)
+            )
+        default = "required" if field.default is dataclasses.MISSING else str(field.default)
+        rows.append((field.name, text, default))
+    return rows

@@ -1,0 +1,228 @@
+"""A content-addressed store of artefacts: whole and checksummed, or not there at all.
+
+An artefact is a folder of files under a key made from everything that decides its content. It
+is written under a temporary name and renamed, so that a kill at any moment leaves either the
+whole artefact or none. Its checksums are verified when it is read: a damaged one is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval_eval.errors import InputError, RetrievalEvalError
+
+__all__ = ["Artefact", "Store", "digest", "file_digest", "fold_digests", "seal", "unseal"]
+
+_MANIFEST = "artefact.json"
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """Return a 32-digit key of plain values, equal for equal values in any order of keys.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def fold_digests(parts: Iterable[str | bytes]) -> str:
+    """Return a 32-digit key of a sequence; ``["ab", "c"]`` and ``["a", "bc"]`` differ."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        hasher.update(len(data).to_bytes(8, "little"))
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the 32-digit key of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    """List the files below a folder, but for its manifest, as relative paths."""
+    found = (path for path in folder.rglob("*") if not path.is_dir())
+    return sorted({path.relative_to(folder).as_posix() for path in found} - {_MANIFEST})
+
+
+def seal(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write the manifest of a finished folder: `meta`, and the size and digest of each file."""
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "blake2b": file_digest(folder / name)}
+        for name in _files(folder)
+    }
+    text = json.dumps({"meta": dict(meta), "files": files}, indent=1, allow_nan=False)
+    (folder / _MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def unseal(folder: Path) -> tuple[dict[str, Any], int]:
+    """Check a sealed folder against its manifest.
+
+    Returns
+    -------
+    meta : dict
+        What :func:`seal` was given.
+    n_bytes : int
+        Total size of the files, without the manifest.
+
+    Raises
+    ------
+    InputError
+        If the manifest is missing or unreadable, or a file is missing, extra or changed.
+    """
+    manifest = folder / _MANIFEST
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        meta, files = dict(content["meta"]), dict(content["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{manifest}: no readable manifest: {error}") from None
+    odd = sorted({*_files(folder)} ^ {*files})
+    if odd:
+        raise InputError(f"{folder}: files differ from its manifest: {', '.join(odd)}")
+    total = 0
+    for name, facts in files.items():
+        path = folder / name
+        if path.stat().st_size != facts["bytes"] or file_digest(path) != facts["blake2b"]:
+            raise InputError(f"{path}: content differs from the checksum in {_MANIFEST}")
+        total += int(facts["bytes"])
+    return meta, total
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A verified artefact of a store.
+
+    Parameters
+    ----------
+    key : str
+        Its key.
+    folder : Path
+        Where its files are. Read-only by convention.
+    meta : dict
+        What its maker recorded (figures, versions), and the ``fields`` of its key.
+    n_bytes : int
+        Total size of its files.
+    fresh : bool
+        Whether it was made by this call rather than found.
+    """
+
+    key: str
+    folder: Path
+    meta: dict[str, Any]
+    n_bytes: int
+    fresh: bool
+
+
+class Store:
+    """Artefacts below one folder, as ``KIND/KEY/``.
+
+    Several processes may use one store: each writes under a name of its own and renames, and
+    whoever comes second uses the first one's artefact.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; made when first written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> store = Store(Path(tempfile.mkdtemp()))
+    >>> def make(folder):
+    ...     _ = (folder / "answer.txt").write_text("42")
+    ...     return {"took": 7}
+    >>> first = store.get_or_make("answers", {"question": "life"}, make)
+    >>> again = store.get_or_make("answers", {"question": "life"}, make)
+    >>> first.fresh, again.fresh, again.meta["took"]
+    (True, False, 7)
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def default(cls) -> Store:
+        """Open the user's store: ``$RETRIEVAL_EVAL_CACHE``, or the platform's cache folder."""
+        given = os.environ.get("RETRIEVAL_EVAL_CACHE")
+        if given:
+            return cls(Path(given))
+        from platformdirs import user_cache_path
+
+        return cls(user_cache_path("retrieval-eval"))
+
+    def find(self, kind: str, fields: Mapping[str, Any]) -> Artefact | None:
+        """Return the artefact with this key if it is there and undamaged."""
+        key = digest(fields)
+        folder = self.root / kind / key
+        if not folder.is_dir():
+            return None
+        try:
+            meta, n_bytes = unseal(folder)
+        except InputError:
+            return None
+        return Artefact(key, folder, meta, n_bytes, fresh=False)
+
+    def get_or_make(
+        self,
+        kind: str,
+        fields: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+    ) -> Artefact:
+        """Return the artefact with this key, making it first if need be.
+
+        Parameters
+        ----------
+        kind : str
+            Folder name that groups artefacts of a kind.
+        fields : mapping
+            Everything that decides the content, as plain JSON values.
+        make : callable
+            Gets an empty folder, writes the files, returns figures to record with them. If it
+            raises, nothing is kept.
+
+        Raises
+        ------
+        RetrievalEvalError
+            If the store cannot be written to.
+        """
+        found = self.find(kind, fields)
+        if found is not None:
+            return found
+        key = digest(fields)
+        target = self.root / kind / key
+        scratch = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
+        try:
+            scratch.mkdir(parents=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RetrievalEvalError(
+                f"{self.root}: the cache cannot be written to: {error}; "
+                "set RETRIEVAL_EVAL_CACHE to a folder of yours"
+            ) from error
+        try:
+            meta = {**make(scratch), "fields": dict(fields)}
+            seal(scratch, meta)
+            if target.is_dir():  # damaged, or finished by another process meanwhile
+                stale = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}-stale"
+                target.rename(stale)
+                scratch.rename(target)
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        n_bytes = sum((target / name).stat().st_size for name in _files(target))
+        return Artefact(key, target, dict(meta), n_bytes, fresh=True)

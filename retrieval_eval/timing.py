@@ -1,0 +1,168 @@
+"""Measuring cost so that it survives criticism, and the facts that make a figure comparable.
+
+Times are in seconds, from a monotonic clock. Warm-up comes first; every repeat counts; garbage
+collection waits outside; single-query latency and batch throughput are measured apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_eval.errors import InputError
+
+__all__ = ["SearchTimes", "hardware", "library_versions", "time_search", "thread_limit"]
+
+_WARM_UP_QUERIES = 20
+
+
+@dataclass(frozen=True)
+class SearchTimes:
+    """Measured cost of searching, in seconds.
+
+    Parameters
+    ----------
+    latency_p50_s, latency_p95_s : float
+        Percentiles over every single-query call of all repeats.
+    latency_calls : int
+        How many calls that were.
+    batch_s : tuple of float
+        Duration of each repeat of the batch.
+    batch_queries : int
+        Number of queries in the batch.
+    """
+
+    latency_p50_s: float
+    latency_p95_s: float
+    latency_calls: int
+    batch_s: tuple[float, ...]
+    batch_queries: int
+
+    @property
+    def qps(self) -> float:
+        """Batch throughput in queries per second, from the median repeat."""
+        return self.batch_queries / float(np.median(self.batch_s))
+
+
+@contextlib.contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Limit every OpenMP and BLAS pool of the process to `threads`, and restore it after.
+
+    Parameters
+    ----------
+    threads : int or None
+        None leaves everything as it is.
+    """
+    if threads is None:
+        yield
+        return
+    if threads < 1:
+        raise InputError(f"threads is {threads}: it must be at least 1")
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=threads):
+        yield
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def time_search(
+    call: Callable[[NDArray[np.float32]], object],
+    queries: NDArray[np.float32],
+    *,
+    repeats: int,
+    latency_queries: int,
+    batch_queries: int,
+    seed: int,
+) -> SearchTimes:
+    """Time a bound search call, one query at a time and in a batch.
+
+    Parameters
+    ----------
+    call : callable
+        Takes prepared queries of shape (n, d); nothing else is inside the timed section.
+    queries : ndarray of float32, shape (n, d)
+        Prepared queries; a seeded sample is used where there are more than asked for.
+    repeats : int
+        How often each is measured, after a warm-up that does not count.
+    latency_queries, batch_queries : int
+        How many distinct queries the two measurements use at most.
+    seed : int
+        Seed of the sample.
+
+    Returns
+    -------
+    SearchTimes
+        The figures of all repeats.
+    """
+    order = np.random.default_rng(seed).permutation(len(queries))
+    batch = np.ascontiguousarray(queries[order[:batch_queries]])
+    singles = [queries[row : row + 1].copy() for row in order[:latency_queries]]
+    clock = time.perf_counter
+    latencies: list[float] = []
+    batches: list[float] = []
+    with _no_garbage_collection():
+        for single in singles[:_WARM_UP_QUERIES]:
+            call(single)
+        call(batch)
+        for _ in range(repeats):
+            for single in singles:
+                start = clock()
+                call(single)
+                latencies.append(clock() - start)
+            start = clock()
+            call(batch)
+            batches.append(clock() - start)
+    p50, p95 = np.percentile(latencies, [50, 95])
+    return SearchTimes(float(p50), float(p95), len(latencies), tuple(batches), len(batch))
+
+
+def hardware() -> dict[str, Any]:
+    """Describe the machine: processor, cores this process may use, memory in bytes, system."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as stream:  # noqa: PTH123 (a stream of the kernel)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in stream if line.startswith("model name")),
+            model,
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": model,
+        "cores": cores,
+        "memory_bytes": memory,
+        "system": platform.platform(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Return the versions of Python and of those of the named distributions that are installed."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
