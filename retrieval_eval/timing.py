@@ -15,16 +15,46 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 
-__all__ = ["SearchTimes", "hardware", "library_versions", "time_search", "thread_limit"]
+__all__ = [
+    "SearchTimes",
+    "TimingOptions",
+    "hardware",
+    "library_versions",
+    "thread_limit",
+    "time_search",
+]
 
 _WARM_UP_QUERIES = 20
+
+
+@dataclass(frozen=True)
+class TimingOptions:
+    """How cost is measured.
+
+    Parameters
+    ----------
+    threads : int
+        Threads for building and searching.
+    repeats : int
+        How often each search is timed.
+    latency_queries : int
+        Distinct queries timed one by one, at most.
+    batch_queries : int
+        Distinct queries timed as one batch, at most.
+    """
+
+    threads: Annotated[int, Ge(1)] = 1
+    repeats: Annotated[int, Ge(1)] = 5
+    latency_queries: Annotated[int, Ge(1)] = 500
+    batch_queries: Annotated[int, Ge(1)] = 1000
 
 
 @dataclass(frozen=True)

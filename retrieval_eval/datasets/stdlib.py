@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import platform
 import re
 import sysconfig
@@ -70,10 +71,12 @@ class StdlibCodeSearch(DatasetSource):
 def _sources(root: Path) -> dict[str, bytes]:
     """Read every module, by its path relative to the library's root, in order of that path."""
     found = {}
-    for path in root.rglob("*.py"):
-        relative = path.relative_to(root)
-        if not _LEFT_OUT.intersection(relative.parts[:-1]):
-            found[relative.as_posix()] = path.read_bytes()
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name not in _LEFT_OUT]  # not walked into at all
+        for name in names:
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                found[path.relative_to(root).as_posix()] = path.read_bytes()
     if not found:
         raise InputError(
             f"dataset 'stdlib': {root} holds no Python source; this interpreter ships its "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -30,6 +31,8 @@ class LsaParameters:
         Words left out.
     sublinear_tf : bool
         Use ``1 + ln(tf)`` for ``tf``.
+    split_identifiers : bool
+        Break ``snake_case`` and ``camelCase`` words into their parts: for source code.
     seed : int
         Seed of the randomised SVD.
     """
@@ -38,7 +41,15 @@ class LsaParameters:
     min_df: Annotated[int, Ge(1)] = 1
     stop_words: Literal["english"] | None = "english"
     sublinear_tf: bool = True
+    split_identifiers: bool = False
     seed: Annotated[int, Ge(0)] = 0
+
+
+_JOINTS = re.compile(r"_|(?<=[a-z0-9])(?=[A-Z])")
+
+
+def _split_identifiers(text: str) -> str:
+    return _JOINTS.sub(" ", text).lower()
 
 
 class LsaEncoder(Encoder):
@@ -85,6 +96,7 @@ class LsaEncoder(Encoder):
             min_df=own.min_df,
             stop_words=own.stop_words,
             sublinear_tf=own.sublinear_tf,
+            preprocessor=_split_identifiers if own.split_identifiers else None,
             dtype=np.float32,
         )
         try:

@@ -1,0 +1,17 @@
+"""Sweeps: one file or object in, a folder of results out."""
+
+from retrieval_eval.sweep.config import CompareOptions, Sweep, load_sweep
+from retrieval_eval.sweep.plan import make_plan
+from retrieval_eval.sweep.results import Results
+from retrieval_eval.sweep.run import run_sweep
+from retrieval_eval.timing import TimingOptions
+
+__all__ = [
+    "CompareOptions",
+    "Results",
+    "Sweep",
+    "TimingOptions",
+    "load_sweep",
+    "make_plan",
+    "run_sweep",
+]

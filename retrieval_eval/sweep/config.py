@@ -1,0 +1,286 @@
+"""The sweep file: strict keys, and errors that name the line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Lt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError
+
+from retrieval_eval.catalogue import catalogue_file, catalogue_names
+from retrieval_eval.errors import InputError, unknown_name
+from retrieval_eval.parameters import make_parameters
+from retrieval_eval.timing import TimingOptions
+
+__all__ = ["CompareOptions", "Entry", "Sweep", "load_sweep", "parse_entry"]
+
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+Entry = str | dict[str, dict[str, Any] | None]
+"""A name, or a mapping of one name to its parameters."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How rows are compared.
+
+    Parameters
+    ----------
+    reference : str or None
+        Name (or label) of the index that the others are compared with, for each dataset and
+        encoder. None: ``flat`` if the sweep has it.
+    test : {'randomization'}
+        Paired test.
+    correction : {'holm', 'none'}
+        Over all comparisons of a dataset.
+    alpha : float
+        Level.
+    draws : int
+        Of randomization and bootstrap.
+    margin : mapping of str to float
+        Accepted loss for some measures: adds a non-inferiority test.
+    """
+
+    reference: str | None = None
+    test: Literal["randomization"] = "randomization"
+    correction: Literal["holm", "none"] = "holm"
+    alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
+    draws: Annotated[int, Ge(100)] = 10_000
+    margin: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+
+
+class _Problem(InputError):
+    """A defect of a sweep, with the path of keys that leads to it."""
+
+    def __init__(self, message: str, location: tuple[int | str, ...]) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+def _options(cls: type[Any], key: str) -> BeforeValidator:
+    """Read a mapping below a key as a parameter dataclass, strictly."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{key} must hold keys of its own")
+        return make_parameters(cls, value, key)
+
+    return BeforeValidator(read)
+
+
+_Compare = Annotated[InstanceOf[CompareOptions], _options(CompareOptions, "compare")]
+_Timing = Annotated[InstanceOf[TimingOptions], _options(TimingOptions, "timing")]
+
+
+class Sweep(BaseModel):
+    """A sweep: datasets x encoders x indexes x search settings.
+
+    Attributes
+    ----------
+    name : str
+        Names the folder of results.
+    datasets, encoders, indexes : list
+        Names, or mappings of one name to its parameters. A list in a parameter is a grid; below
+        ``search`` of an index stand search settings, which never rebuild. The key ``label`` names
+        an entry in tables.
+    metric : {'cosine', 'ip', 'l2'}
+        Similarity of the embeddings.
+    k : int
+        Hits a query; at least as deep as the measures.
+    measures : list of str
+        In the grammar of ir-measures.
+    neighbour_recall : int
+        The k of recall against exact search; at most `k`.
+    compare : CompareOptions
+        How rows are compared.
+    timing : TimingOptions
+        How cost is measured.
+    seed : int
+        Of everything random.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (with a suggestion) or an unusable value.
+
+    Examples
+    --------
+    >>> Sweep(name="s", datasets=["stdlib"], encoders=["lsa"], indexes=["flat"]).k
+    100
+    """
+
+    model_config = _STRICT
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    datasets: Annotated[list[Entry], Field(min_length=1)]
+    encoders: Annotated[list[Entry], Field(min_length=1)]
+    indexes: Annotated[list[Entry], Field(min_length=1)]
+    metric: Literal["cosine", "ip", "l2"] = "cosine"
+    k: Annotated[int, Field(ge=1)] = 100
+    measures: Annotated[list[str], Field(min_length=1)] = ["nDCG@10", "RR@10", "R@100"]
+    neighbour_recall: Annotated[int, Field(ge=1)] = 10
+    compare: _Compare = CompareOptions()
+    timing: _Timing = TimingOptions()
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _explain(error) from None
+        if self.neighbour_recall > self.k:
+            raise _Problem(
+                f"neighbour_recall is {self.neighbour_recall}, but only k={self.k} hits are asked "
+                "for: raise k or lower it",
+                ("neighbour_recall",),
+            )
+
+
+_HINTS = {
+    "name": "letters, digits, '.', '_' and '-' only: it names a folder",
+    "datasets": "a name, or one name with its parameters",
+    "encoders": "a name, or one name with its parameters",
+    "indexes": "a name, or one name with its parameters",
+}
+
+
+def _explain(error: ValidationError) -> _Problem:
+    """Turn pydantic's first complaint into a sentence of ours."""
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    location = tuple(first["loc"])
+    key = str(location[-1])
+    if first["type"] == "extra_forbidden":
+        return _Problem(str(unknown_name("key", key, Sweep.model_fields)), location)
+    if first["type"] == "missing":
+        return _Problem(f"the key {key!r} is missing", ())
+    if first["type"] == "value_error":
+        return _Problem(str(first["ctx"]["error"]), location)
+    top = str(location[0])
+    if top in ("datasets", "encoders", "indexes") and len(location) > 1:
+        place = location[:2]
+        return _Problem(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
+    hint = f" ({_HINTS[top]})" if top in _HINTS else ""
+    path = ".".join(str(part) for part in location)
+    return _Problem(f"{path} is {first['input']!r}: {first['msg']}{hint}", location)
+
+
+def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """Split an entry into its name and its parameters.
+
+    Examples
+    --------
+    >>> parse_entry({"lsa": {"dim": 8}}), parse_entry("flat")
+    (('lsa', {'dim': 8}), ('flat', {}))
+    """
+    if isinstance(entry, str):
+        return entry, {}
+    if len(entry) != 1:
+        raise InputError(
+            f"an entry must have one name, got {', '.join(entry) or 'none'}: start each with '- '"
+        )
+    ((name, parameters),) = entry.items()
+    return name, dict(parameters or {})
+
+
+def load_sweep(path: str | Path, settings: tuple[str, ...] = ()) -> Sweep:
+    """Read a sweep file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file, or the name of one in the folder ``experiments/``.
+    settings : tuple of str
+        Overrides, each ``key=value`` or ``key.key=value``; values are read as YAML.
+
+    Raises
+    ------
+    InputError
+        Naming file, line, key and rule.
+    """
+    found = catalogue_file("experiments", str(path)) or Path(path)
+    if not found.is_file():
+        if not str(path).endswith((".yaml", ".yml")):
+            raise unknown_name("sweep", str(path), catalogue_names("experiments"))
+        raise InputError(f"{found}: there is no such file")
+    try:
+        text = found.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{found}: cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = mark.line + 1 if mark else "?"
+        raise InputError(f"{found}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{found}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{found}: a sweep file must hold a mapping of keys to values")
+    _refuse_repeated_keys(found, node)
+    for setting in settings:
+        data = _override(data, setting)
+    odd = next((key for key in data if not isinstance(key, str)), None)
+    if odd is not None:
+        raise InputError(f"{found}: the key {odd!r} must be text")
+    try:
+        return Sweep(**data)
+    except _Problem as problem:
+        line = _line_of(node, problem.location)
+        raise InputError(f"{found}:{line}: {problem}") from None
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                line = key.start_mark.line + 1
+                raise InputError(f"{path}:{line}: the key {name!r} occurs twice: keep one")
+            seen.add(name)
+            _refuse_repeated_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_keys(path, value)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """Return the line of the deepest key on the way to `location`, from 1."""
+    line = 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((p for p in node.value if p[0].value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _override(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    key, equals, text = setting.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise InputError(f"--set {setting!r}: expected key=value or key.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {setting!r}: the value is not valid YAML") from None
+    head, _, rest = key.partition(".")
+    if not rest:
+        return {**data, head: value}
+    inner = data.get(head, {})
+    if not isinstance(inner, dict):
+        raise InputError(f"--set {setting!r}: {head!r} holds no keys of its own")
+    return {**data, head: _override(inner, f"{rest}={text}")}

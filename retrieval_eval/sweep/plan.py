@@ -1,0 +1,326 @@
+"""From names to objects: what a sweep will do, with everything checked that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_yaml
+from retrieval_eval.datasets import Dataset, DatasetSource, dataset_source
+from retrieval_eval.encoders import ENCODERS, Encoder
+from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
+from retrieval_eval.evaluation import measure_depth, parse_measure
+from retrieval_eval.indexes import INDEXES, Index
+from retrieval_eval.parameters import expand_grid, make_parameters
+from retrieval_eval.store import Store, digest
+from retrieval_eval.sweep.config import Entry, Sweep, parse_entry
+
+__all__ = ["EncoderChoice", "IndexChoice", "Plan", "Row", "make_plan"]
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderChoice:
+    """One encoder of the sweep.
+
+    Parameters
+    ----------
+    label : str
+        What tables call it.
+    encoder : Encoder
+        Not fitted.
+    missing : str or None
+        Why it cannot be used here.
+    """
+
+    label: str
+    encoder: Encoder
+    missing: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class IndexChoice:
+    """One index to build, with the search settings to try on it.
+
+    Parameters
+    ----------
+    name : str
+        The entry's name or label.
+    shown : str
+        The name with the build parameters that the sweep names.
+    index : Index
+        Not built.
+    settings : tuple of (str, dict)
+        How tables show a setting, and the setting with all its fields.
+    missing : str or None
+        Why it cannot be used here.
+    """
+
+    name: str
+    shown: str
+    index: Index
+    settings: tuple[tuple[str, dict[str, Any]], ...]
+    missing: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One configuration: a row of the table.
+
+    Parameters
+    ----------
+    row_id : str
+        Stable: the same for the same data, encoder, index, setting and k.
+    dataset : Dataset
+        The data.
+    encoder : EncoderChoice
+        The encoder.
+    index : IndexChoice
+        The index.
+    setting_shown : str
+        The search setting as tables show it.
+    setting : dict
+        The search setting.
+    """
+
+    row_id: str
+    dataset: Dataset
+    encoder: EncoderChoice
+    index: IndexChoice
+    setting_shown: str
+    setting: dict[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """Index and setting as tables show them."""
+        return f"{self.index.shown} {self.setting_shown}".strip()
+
+    @property
+    def missing(self) -> str | None:
+        """Why this row is skipped."""
+        return self.encoder.missing or self.index.missing
+
+    @property
+    def run_name(self) -> str:
+        """A name that no other row of the sweep has."""
+        words = f"{self.dataset.name} {self.encoder.label} {self.shown}".replace("=", "")
+        kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in words)
+        return f"{kept}.{self.row_id[:8]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a sweep will do.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The configuration, with canonical measures.
+    rows : tuple of Row
+        Grouped by dataset, encoder and index.
+    reference : str or None
+        Name of the reference index.
+    """
+
+    sweep: Sweep
+    rows: tuple[Row, ...]
+    reference: str | None
+
+    def notes(self) -> list[str]:
+        """What a reader must know of some rows, each once."""
+        found: dict[str, None] = {}
+        for row in self.rows:
+            index = row.index.index
+            setting = make_parameters(index.Search, row.setting, f"index {index.name!r}")
+            n = len(row.dataset.document_ids)
+            note = index.note(index.parameters, setting, n, self.sweep.k)
+            if note and not row.missing:
+                found[f"{row.shown}: {note}"] = None
+        return list(found)
+
+
+def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
+    """Resolve names, load datasets and check everything that can be checked before any work.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The configuration.
+    store : Store
+        Where datasets are kept.
+    skip_unavailable : bool
+        Whether a missing library skips its rows; otherwise it is an error.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, an impossible combination, or bad data.
+    MissingExtraError
+        If a library is not installed.
+    """
+    measures = list(dict.fromkeys(parse_measure(name, "measures") for name in sweep.measures))
+    margins = {parse_measure(name, "compare.margin") for name in sweep.compare.margin}
+    for name in sorted(margins - set(measures)):
+        raise unknown_name("measure (of compare.margin)", name, measures)
+    for name in measures:
+        depth = measure_depth(name)
+        if depth is not None and depth > sweep.k:
+            raise InputError(
+                f"measure {name} looks at {depth} documents, but k is {sweep.k}: raise k"
+            )
+    sources = [_dataset(entry) for entry in sweep.datasets]
+    encoders = [choice for entry in sweep.encoders for choice in _encoders(entry)]
+    indexes = [choice for entry in sweep.indexes for choice in _indexes(entry, sweep)]
+    _refuse_repeats("encoder", [choice.label for choice in encoders])
+    _refuse_repeats("index", [f"{i.shown} {s}" for i in indexes for s, _ in i.settings])
+    reference = _reference(sweep.compare.reference, indexes)
+    if not skip_unavailable:
+        for choice in (*encoders, *indexes):
+            if choice.missing:
+                (choice.encoder if isinstance(choice, EncoderChoice) else choice.index).require()
+    datasets = [source.load(label, store) for label, source in sources]
+    _refuse_repeats("dataset", [dataset.name for dataset in datasets])
+    rows = [
+        _row(sweep, dataset, encoder, index, shown, setting)
+        for dataset in datasets
+        for encoder in encoders
+        for index in indexes
+        for shown, setting in index.settings
+    ]
+    for dataset in datasets:
+        n = len(dataset.document_ids)
+        if sweep.k > n:
+            raise InputError(
+                f"k is {sweep.k}, but the corpus of dataset {dataset.name!r} has {n} documents: "
+                "lower k"
+            )
+        for encoder in encoders:
+            if encoder.missing:
+                continue
+            encoder.encoder.check(n, len(dataset.query_ids))
+            for index in indexes:
+                index.index.check(index.index.parameters, n, encoder.encoder.dimension())
+    sweep = sweep.model_copy(update={"measures": measures})
+    return Plan(sweep, tuple(rows), reference)
+
+
+def _row(
+    sweep: Sweep,
+    dataset: Dataset,
+    encoder: EncoderChoice,
+    index: IndexChoice,
+    shown: str,
+    setting: dict[str, Any],
+) -> Row:
+    fields = {
+        "corpus": dataset.corpus_fingerprint,
+        "queries": dataset.queries_fingerprint,
+        "qrels": dataset.qrels.fingerprint,
+        "encoder": encoder.label if encoder.missing else encoder.encoder.identity(),
+        "index": index.index.identity(),
+        "setting": setting,
+        "k": sweep.k,
+    }
+    return Row(digest(fields), dataset, encoder, index, shown, setting)
+
+
+def _refuse_repeats(kind: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"{kind} {name.strip()!r} stands in the sweep twice: remove one, "
+                "or give them different labels"
+            )
+
+
+def _dataset(entry: Entry) -> tuple[str, DatasetSource]:
+    name, parameters = parse_entry(entry)
+    label = parameters.pop("label", None)
+    found, source = dataset_source(name, where="datasets", **parameters)
+    source.require()
+    return str(label or found), source
+
+
+def _shown(name: str, values: Mapping[str, Any]) -> str:
+    pairs = (f"{key}={value}" for key, value in values.items())
+    return " ".join([name, *pairs]).strip()
+
+
+def _why_missing(thing: Encoder | Index) -> str | None:
+    try:
+        thing.require()
+    except MissingExtraError as error:
+        return str(error)
+    return None
+
+
+def _encoders(entry: Entry) -> list[EncoderChoice]:
+    name, parameters = parse_entry(entry)
+    label = parameters.pop("label", None)
+    cls = ENCODERS.load(name, where="encoders")
+    points = list(expand_grid(parameters))
+    grid = [key for key, value in parameters.items() if isinstance(value, list)]
+    choices = []
+    for point in points:
+        encoder = cls(**point)
+        shown = _shown(str(label), {key: point[key] for key in grid}) if label else ""
+        choices.append(EncoderChoice(shown or _shown(name, point), encoder, _why_missing(encoder)))
+    return choices
+
+
+def _indexes(entry: Entry, sweep: Sweep) -> list[IndexChoice]:
+    name, parameters = parse_entry(entry)
+    label = parameters.pop("label", None)
+    search = parameters.pop("search", None) or {}
+    if not isinstance(search, dict):
+        raise InputError(f"indexes: {name!r}: search must hold search parameters")
+    backend, fixed, fixed_search = _specification(name)
+    cls = INDEXES.load(backend, where="indexes")
+    choices = []
+    for point in expand_grid({**fixed, **parameters}):
+        index = cls(metric=sweep.metric, seed=sweep.seed, threads=sweep.timing.threads, **point)
+        settings = []
+        for setting in expand_grid({**fixed_search, **search}):
+            full = make_parameters(cls.Search, setting, f"index {name!r}, search")
+            asked = {key: setting[key] for key in setting if key in search}
+            settings.append((_shown("", asked), asdict(full)))
+        shown = _shown(str(label or name), {key: point[key] for key in parameters})
+        missing = _why_missing(index)
+        choices.append(IndexChoice(str(label or name), shown, index, tuple(settings), missing))
+    return choices
+
+
+def _specification(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return backend, build and search parameters that a name stands for."""
+    path = catalogue_file("indexes", name)
+    if path is None:
+        if name not in INDEXES.names() and ":" not in name:
+            raise unknown_name(
+                "index", name, {*catalogue_names("indexes"), *INDEXES.names()}, "indexes"
+            )
+        return name, {}, {}
+    content = read_yaml(path)
+    if not isinstance(content.get("backend"), str):
+        raise InputError(f"{path}: an index specification needs the key 'backend'")
+    return content["backend"], content.get("parameters") or {}, content.get("search") or {}
+
+
+def _reference(asked: str | None, indexes: Sequence[IndexChoice]) -> str | None:
+    """Check that the reference names exactly one configuration, available here."""
+    names = [
+        (choice.name, f"{choice.shown} {shown}".strip())
+        for choice in indexes
+        for shown, _ in choice.settings
+    ]
+    wanted = asked or "flat"
+    found = [full for name, full in names if wanted in (name, full)]
+    if len(found) == 1:
+        return found[0]
+    if asked is None:
+        return None
+    if not found:
+        raise unknown_name("index (of compare.reference)", asked, [full for _, full in names])
+    raise InputError(
+        f"compare.reference: {asked!r} names {len(found)} configurations: name one of "
+        f"{', '.join(repr(full) for full in found)}"
+    )

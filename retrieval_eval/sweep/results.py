@@ -1,0 +1,299 @@
+"""Results on disk: a folder that is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrieval_eval.comparison import Comparison
+from retrieval_eval.errors import InputError
+from retrieval_eval.sweep.execute import Outcome, RowPair
+from retrieval_eval.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Results", "check_target", "read_manifest", "write_results"]
+
+_MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A finished sweep.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    manifest : dict
+        Configuration, data, hardware, versions, seeds.
+    fresh : bool
+        Whether this call ran it, rather than found it finished.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    fresh: bool
+
+    def _read(self, name: str) -> pl.DataFrame:
+        import polars as pl
+
+        path = self.folder / name
+        try:
+            return pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from None
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """One row a configuration: quality, faithfulness, cost."""
+        return self._read("results.parquet")
+
+    @property
+    def per_query(self) -> pl.DataFrame:
+        """One row a configuration and query."""
+        return self._read("per_query.parquet")
+
+    @property
+    def comparisons(self) -> pl.DataFrame:
+        """One row a comparison."""
+        return self._read("comparisons.parquet")
+
+    @property
+    def failed(self) -> int:
+        """How many rows failed."""
+        return int(self.manifest["rows"]["failed"])
+
+    def show(self) -> None:
+        """Print the leaderboard to standard output."""
+        from retrieval_eval.report.terminal import print_leaderboard
+
+        print_leaderboard(self.rows, self.comparisons, self.manifest, self.folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return a results folder's manifest, or None if there is none that can be read."""
+    try:
+        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
+
+
+def check_target(folder: Path) -> None:
+    """Refuse a folder for results that holds something else.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or a folder that is neither empty nor one of results.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the results")
+    if folder.is_dir() and any(folder.iterdir()) and read_manifest(folder) is None:
+        raise InputError(
+            f"{folder}: holds something else than results of a sweep, and nothing of it will be "
+            "touched: choose another folder with --out"
+        )
+
+
+def write_results(
+    folder: Path,
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    comparisons: Sequence[tuple[str, list[RowPair], Comparison]],
+    manifest: Mapping[str, Any],
+) -> Path | None:
+    """Write the folder under a temporary name, and rename it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the results shall lie.
+    plan : Plan
+        What was run.
+    outcomes : sequence of Outcome
+        What became of each row.
+    comparisons : sequence
+        From :func:`retrieval_eval.sweep.execute.compare_rows`.
+    manifest : mapping
+        Written as it is.
+
+    Returns
+    -------
+    Path or None
+        Where results of another configuration were moved that lay in `folder` before.
+    """
+    import polars as pl
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        (scratch / "runs").mkdir(parents=True)
+        rows = [_row_record(plan, outcome) for outcome in outcomes]
+        pl.DataFrame(rows, infer_schema_length=None, schema_overrides=_schema(plan)).write_parquet(
+            scratch / "results.parquet"
+        )
+        frames = [frame for outcome in outcomes for frame in _per_query(outcome)]
+        empty = {"row_id": pl.String, "query_id": pl.String}
+        per_query = pl.concat(frames) if frames else pl.DataFrame(schema=empty)
+        per_query.write_parquet(scratch / "per_query.parquet")
+        records = [record for one in comparisons for record in _comparison_records(*one)]
+        pl.DataFrame(
+            records, infer_schema_length=None, schema=None if records else _COMPARISON_COLUMNS
+        ).write_parquet(scratch / "comparisons.parquet")
+        for outcome in outcomes:
+            if outcome.run is not None:
+                outcome.run.to_file(scratch / "runs" / f"{outcome.run.name}.trec.gz")
+        (scratch / _MANIFEST).write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
+        kept = _make_room(folder, manifest)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return kept
+
+
+def _make_room(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """Move earlier results away: for good if they are of the same sweep, aside if not."""
+    if not folder.is_dir():
+        return None
+    earlier = read_manifest(folder)
+    if earlier is None:  # empty, as check_target made sure
+        folder.rmdir()
+        return None
+    if earlier["sweep_key"] == manifest["sweep_key"]:
+        stale = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}-stale"
+        folder.rename(stale)
+        shutil.rmtree(stale, ignore_errors=True)
+        return None
+    stamp = datetime.fromisoformat(earlier["created"]).strftime("%Y%m%dT%H%M%S")
+    aside = folder.with_name(f"{folder.name}-{stamp}")
+    copies = 1
+    while aside.exists():
+        copies += 1
+        aside = folder.with_name(f"{folder.name}-{stamp}-{copies}")
+    folder.rename(aside)
+    return aside
+
+
+def now() -> str:
+    """Return the time in ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _schema(plan: Plan) -> dict[str, Any]:
+    """Types of the columns that may be empty throughout."""
+    import polars as pl
+
+    floats = [f"{name}{end}" for name in plan.sweep.measures for end in ("", "_lo", "_hi")]
+    floats += ["latency_p50_s", "latency_p95_s", "qps", "build_s"]
+    floats.append(f"neighbour_recall@{plan.sweep.neighbour_recall}")
+    whole = ["size_bytes", "peak_rss_bytes", "n_queries", "queries_without_hits"]
+    return {**dict.fromkeys(floats, pl.Float64), **dict.fromkeys(whole, pl.Int64)}
+
+
+def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    row = outcome.row
+    index = row.index.index
+    record: dict[str, Any] = {
+        "row_id": row.row_id,
+        "dataset": row.dataset.name,
+        "encoder": row.encoder.label,
+        "index": row.index.name,
+        "configuration": row.shown,
+        "build_params": json.dumps(asdict(index.parameters)),
+        "search_params": json.dumps(row.setting),
+        "status": outcome.status,
+        "message": outcome.message,
+        "is_reference": row.shown == plan.reference,
+    }
+    evaluation, intervals = outcome.evaluation, outcome.intervals
+    for place, name in enumerate(plan.sweep.measures):
+        record[name] = evaluation.means[name] if evaluation else None
+        record[f"{name}_lo"] = float(intervals[place, 0]) if intervals is not None else None
+        record[f"{name}_hi"] = float(intervals[place, 1]) if intervals is not None else None
+    searched = outcome.searched
+    times = searched.times if searched else None
+    recall = searched.neighbour_recall if searched else None
+    record[f"neighbour_recall@{plan.sweep.neighbour_recall}"] = recall
+    record["latency_p50_s"] = times.latency_p50_s if times else None
+    record["latency_p95_s"] = times.latency_p95_s if times else None
+    record["qps"] = times.qps if times else None
+    record["build_s"] = outcome.build_s
+    record["size_bytes"] = outcome.size_bytes
+    record["peak_rss_bytes"] = None  # needs a process of its own: not measured yet
+    record["n_queries"] = len(evaluation.query_ids) if evaluation else None
+    record["queries_without_hits"] = evaluation.missing if evaluation else None
+    return record
+
+
+def _per_query(outcome: Outcome) -> Iterator[pl.DataFrame]:
+    import polars as pl
+
+    if outcome.evaluation is not None:
+        evaluation = outcome.evaluation
+        columns = dict(zip(evaluation.measures, evaluation.values, strict=True))
+        ids = list(evaluation.query_ids)
+        row_id = pl.repeat(outcome.row.row_id, len(ids), eager=True)
+        yield pl.DataFrame({"row_id": row_id, "query_id": ids, **columns})
+
+
+_COMPARISON_COLUMNS = [
+    "dataset",
+    "question",
+    "reference_row_id",
+    "candidate_row_id",
+    "reference",
+    "candidate",
+    "measure",
+    "difference",
+    "significant",
+]
+
+
+def _comparison_records(
+    dataset: str, pairs: Sequence[RowPair], comparison: Comparison
+) -> Iterator[dict[str, Any]]:
+    per_pair = len(comparison.differences) // max(1, len(pairs))
+    for place, difference in enumerate(comparison.differences):
+        pair = pairs[place // per_pair]
+        facts = asdict(difference)
+        yield {
+            "dataset": dataset,
+            "question": pair.question,
+            "reference_row_id": pair.reference.row.row_id,
+            "candidate_row_id": pair.candidate.row.row_id,
+            "reference": f"{pair.reference.row.encoder.label} | {pair.reference.row.shown}",
+            "candidate": f"{pair.candidate.row.encoder.label} | {pair.candidate.row.shown}",
+            "measure": facts["measure"],
+            "n_queries": facts["n_queries"],
+            "difference": facts["mean"],
+            "difference_lo": facts["low"],
+            "difference_hi": facts["high"],
+            "wins": facts["wins"],
+            "ties": facts["ties"],
+            "losses": facts["losses"],
+            "p": facts["p"],
+            "p_adjusted": facts["p_adjusted"],
+            "significant": facts["significant"],
+            "margin": facts["margin"],
+            "p_margin": facts["p_margin"],
+            "not_inferior": difference.not_inferior(comparison.alpha),
+            "test": comparison.test,
+            "correction": comparison.correction,
+            "alpha": comparison.alpha,
+            "draws": comparison.draws,
+            "seed": comparison.seed,
+            "family": f"dataset {dataset}: {comparison.family}",
+        }

@@ -1,0 +1,124 @@
+"""Running a sweep from its configuration to its folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from retrieval_eval import __version__
+from retrieval_eval.errors import RetrievalEvalError
+from retrieval_eval.store import Store, digest
+from retrieval_eval.sweep.config import Sweep
+from retrieval_eval.sweep.execute import compare_rows, run_plan
+from retrieval_eval.sweep.plan import Plan, make_plan
+from retrieval_eval.sweep.results import (
+    FORMAT,
+    Results,
+    check_target,
+    now,
+    read_manifest,
+    write_results,
+)
+from retrieval_eval.timing import hardware, library_versions
+
+__all__ = ["run_sweep"]
+
+
+def run_sweep(
+    sweep: Sweep,
+    *,
+    out: str | Path | None = None,
+    store: Store | None = None,
+    skip_unavailable: bool = False,
+    progress: bool = True,
+) -> Results:
+    """Run a sweep, or find it finished.
+
+    Every job's result is kept in the store as soon as it is there, so a sweep that was stopped
+    goes on where it was.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What to run.
+    out : str or Path, optional
+        Folder of the results; ``results/NAME`` by default. Earlier results of another
+        configuration are moved aside, never lost.
+    store : Store, optional
+        The user's own store by default.
+    skip_unavailable : bool
+        Skip rows whose library is not installed, instead of refusing the sweep.
+    progress : bool
+        Show progress bars on stderr if it is a terminal.
+
+    Returns
+    -------
+    Results
+        The folder, with its tables.
+
+    Raises
+    ------
+    InputError
+        For anything a user can put right; nothing is written then.
+    MissingExtraError
+        If a library is not installed.
+    """
+    store = store or Store.default()
+    folder = Path(out) if out is not None else Path("results") / sweep.name
+    check_target(folder)
+    plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
+    facts = _facts(plan)
+    key = digest(facts)
+    earlier = read_manifest(folder)
+    if earlier and earlier["sweep_key"] == key and not earlier["rows"]["failed"]:
+        return Results(folder, earlier, fresh=False)
+
+    started = now()
+    outcomes = run_plan(plan, store, progress=progress)
+    statuses = [outcome.status for outcome in outcomes]
+    if "ok" not in statuses:
+        reasons = "; ".join(dict.fromkeys(outcome.message for outcome in outcomes))
+        raise RetrievalEvalError(f"no row of the sweep could be run: {reasons}")
+    comparisons = compare_rows(plan, outcomes)
+    notes = plan.notes()
+    notes += [note for _, _, one in comparisons if (note := one.unreachable())]
+    manifest = {
+        "format": FORMAT,
+        "sweep_key": key,
+        "name": sweep.name,
+        "started": started,
+        "created": now(),
+        **facts,
+        "hardware": hardware(),
+        "reference": plan.reference,
+        "families": {dataset: one.family for dataset, _, one in comparisons},
+        "rows": {status: statuses.count(status) for status in ("ok", "skipped", "failed")},
+        "notes": notes,
+    }
+    moved = write_results(folder, plan, outcomes, comparisons, manifest)
+    if moved is not None:
+        manifest = {**manifest, "earlier_results": str(moved)}
+    return Results(folder, manifest, fresh=True)
+
+
+def _facts(plan: Plan) -> Mapping[str, Any]:
+    """All that decides a sweep's results, and so whether it is finished already."""
+    names = {
+        name
+        for row in plan.rows
+        for thing in (row.encoder.encoder, row.index.index)
+        for name in thing.distributions
+    }
+    machine = hardware()
+    return {
+        "retrieval_eval": __version__,
+        "sweep": plan.sweep.model_dump(mode="json"),
+        "row_ids": [row.row_id for row in plan.rows],
+        "skipped": sorted({row.missing for row in plan.rows if row.missing}),
+        "datasets": {row.dataset.name: row.dataset.summary() for row in plan.rows},
+        "versions": library_versions(
+            "numpy", "ir-measures", "pytrec_eval-terrier", "polars", *sorted(names)
+        ),
+        "machine": {"processor": machine["processor"], "cores": machine["cores"]},
+    }
