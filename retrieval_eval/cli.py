@@ -104,9 +104,7 @@ def _root(
 @app.command()
 def run(
     config: Annotated[str, typer.Argument(help="A sweep file, or a name from experiments/.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the results [results/NAME].")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results [results/NAME].")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as k=50."),

@@ -375,8 +375,8 @@ def compare(
     keys = ((pair, measure) for pair in pairs for measure in measures)
     for row, ((reference, candidate), measure) in enumerate(keys):
         values = stacked[row]
-        margin = margins.get(measure)
-        p_margin = None if margin is None else not_inferior_p(values, margin)
+        accepted = margins.get(measure)
+        p_margin = None if accepted is None else not_inferior_p(values, accepted)
         differences.append(
             Difference(
                 reference=reference.run_name,
@@ -392,7 +392,7 @@ def compare(
                 p=float(p_values[row]),
                 p_adjusted=float(adjusted[row]),
                 significant=bool(adjusted[row] <= alpha),
-                margin=margin,
+                margin=accepted,
                 p_margin=None if p_margin is None or np.isnan(p_margin) else p_margin,
             )
         )

@@ -70,8 +70,9 @@ def unknown_name(kind: str, name: object, available: Iterable[str], where: str =
     unknown index 'hsnw'. Did you mean 'hnsw'? Available: flat, hnsw
     """
     names = sorted(available)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    by_lower = {candidate.lower(): candidate for candidate in names}  # 'ndcg' is close to 'nDCG'
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
     prefix = f"{where}: " if where else ""
     listed = ", ".join(names) if names else "none"
     return InputError(f"{prefix}unknown {kind} {name!r}.{hint} Available: {listed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,12 @@ from retrieval_eval.qrels import Qrels
 from retrieval_eval.runs import Run
 
 __all__ = ["Evaluation", "Evaluator", "evaluate", "measure_depth", "parse_measure"]
+
+
+_KNOWN = (
+    *("AP", "Bpref", "ERR", "NumRel", "NumRet", "P", "R"),
+    *("RBP", "RR", "Rprec", "Success", "infAP", "nDCG"),
+)
 
 
 def parse_measure(text: str, where: str = "") -> str:
@@ -36,20 +43,20 @@ def parse_measure(text: str, where: str = "") -> str:
     --------
     >>> parse_measure("AP(rel=2)@100")
     'AP(rel=2)@100'
-    >>> parse_measure("nDGC@10")
+    >>> parse_measure("ndgc@10")
     Traceback (most recent call last):
     ...
-    retrieval_eval.errors.InputError: unknown measure 'nDGC@10'. Did you mean 'nDCG'? \
+    retrieval_eval.errors.InputError: unknown measure 'ndgc'. Did you mean 'nDCG'? \
 Available: AP, Bpref, ERR, NumRel, NumRet, P, R, RBP, RR, Rprec, Success, infAP, nDCG
     """
     import ir_measures
 
-    known = "AP Bpref ERR NumRel NumRet P R RBP RR Rprec Success infAP nDCG".split()
     prefix = f"{where}: " if where else ""
     try:
         measure = ir_measures.parse_measure(text)
     except NameError:
-        raise unknown_name("measure", text, known, where) from None
+        stem = re.split(r"[(@]", text)[0]
+        raise unknown_name("measure", stem, _KNOWN, where) from None
     except Exception as error:  # noqa: BLE001 (the parser raises whatever its grammar hits)
         reason = " ".join(str(error).split())
         raise InputError(f"{prefix}measure {text!r} cannot be read: {reason}") from None

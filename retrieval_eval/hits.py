@@ -61,4 +61,5 @@ class Hits:
     @property
     def found(self) -> NDArray[np.int64]:
         """Number of documents found, for each query; shape (n_queries,)."""
-        return np.count_nonzero(self.ids >= 0, axis=1).astype(np.int64)
+        found: NDArray[np.int64] = np.count_nonzero(self.ids >= 0, axis=1).astype(np.int64)
+        return found

@@ -261,6 +261,6 @@ def neighbour_recall(
     again = np.hstack([np.zeros((len(ids), 1), dtype=bool), in_order[:, 1:] == in_order[:, :-1]])
     np.put_along_axis(repeated, order, again, 1)
     good = (ids >= 0) & ~repeated & (scores >= (threshold - slack)[:, None])
-    recall = np.count_nonzero(good, axis=1) / k
+    recall: NDArray[np.float64] = np.count_nonzero(good, axis=1) / k
     recall[np.isneginf(threshold)] = np.nan
     return recall

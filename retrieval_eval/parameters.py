@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from retrieval_eval.errors import InputError, unknown_name
 
@@ -26,7 +26,7 @@ class NoParameters:
 
 
 @cache
-def _model(cls: type[Any]) -> Any:
+def _model(cls: Any) -> Any:
     from pydantic import ConfigDict, Field, create_model
 
     hints = get_type_hints(cls, include_extras=True)
@@ -82,15 +82,9 @@ Available: M, ef_construction
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # P is one
     for key in values:
         if key not in names:
-            close = next((name for name in names if name.lower() == str(key).lower()), None)
-            if close is not None:  # difflib is blind to a difference of case alone
-                raise InputError(
-                    f"{where}: unknown parameter {key!r}. Did you mean {close!r}? "
-                    f"Available: {', '.join(sorted(names))}"
-                )
             raise unknown_name("parameter", key, names, where)
     try:
-        model = _model(cls).model_validate(dict(values))
+        model = _model(cast("Hashable", cls)).model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

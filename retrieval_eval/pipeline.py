@@ -150,9 +150,7 @@ def _write_vectors(
         advance(len(vectors))
         start = stop
     if out is None or start != len(texts):
-        raise InputError(
-            f"encoder {encoder.name!r}: {start} vectors for {len(texts)} {kind} texts"
-        )
+        raise InputError(f"encoder {encoder.name!r}: {start} vectors for {len(texts)} {kind} texts")
     out.flush()
     return {"seconds": perf_counter() - began}
 

@@ -85,9 +85,7 @@ class PluginTable(Generic[T]):
         try:
             found: Any = getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(
-                f"{prefix}{self.kind} {name!r} cannot be imported: {error}"
-            ) from error
+            raise InputError(f"{prefix}{self.kind} {name!r} cannot be imported: {error}") from error
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise InputError(
                 f"{prefix}{self.kind} {name!r} must be a subclass of {self.base.__name__}, "

@@ -178,6 +178,9 @@ class Run:
         """Write as a TREC run; compressed, without a time stamp, if the name ends in ``.gz``."""
         import polars as pl
 
+        # Scores of an index are float32: their shortest decimal form keeps order and ties.
+        single = self.score.astype(np.float32)
+        score = single if np.array_equal(single, self.score) else self.score
         frame = pl.DataFrame(
             {
                 "query": pl.Series(self.query_ids, dtype=pl.String).gather(self.query),
@@ -186,7 +189,7 @@ class Run:
                     self.document
                 ),
                 "rank": self.rank,
-                "score": self.score,
+                "score": score,
                 "tag": pl.repeat("_".join(self.name.split()), len(self), eager=True),
             }
         )

@@ -32,7 +32,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):  # noqa: B007 (named in the error)
+            for number, raw in enumerate(stream, start=1):
                 try:
                     text = raw.decode("utf-8")
                 except UnicodeDecodeError as error:

@@ -80,9 +80,7 @@ class Dataset:
     def corpus_fingerprint(self) -> str:
         """A key of the documents: ids, texts and their order."""
         return fold_digests(
-            part
-            for pair in zip(self.document_ids, self.documents, strict=True)
-            for part in pair
+            part for pair in zip(self.document_ids, self.documents, strict=True) for part in pair
         )
 
     @cached_property

@@ -171,4 +171,3 @@ def _without_docstrings(function: _Function, lines: list[bytes]) -> str:
 def _first_sentence(docstring: str) -> str:
     paragraph = " ".join(docstring.strip().split("\n\n")[0].split())
     return _SENTENCE_END.split(paragraph, maxsplit=1)[0]
-

@@ -123,4 +123,6 @@ class LsaEncoder(Encoder):
         vectors = np.asarray(svd.transform(weights), dtype=np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         known = np.asarray(weights.getnnz(axis=1) > 0)[:, None] & (norms > 0)
-        return np.divide(vectors, norms, out=np.zeros_like(vectors), where=known)
+        unit: NDArray[np.float32] = np.zeros_like(vectors)
+        np.divide(vectors, norms, out=unit, where=known)
+        return unit

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["number", "print_leaderboard", "print_table", "shown_p", "with_interval"]
 
-_WIDE = 10_000
+_UNBOUNDED = 10_000
 
 
 def _console() -> Console:
     # A pipe or a file has no width to fit into; cells must not be cut there.
-    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _UNBOUNDED, highlight=False)
 
 
 def number(value: float | None, digits: int) -> str:
@@ -30,11 +30,13 @@ def number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Print a mean with its interval; empty if unmeasured."""
+def with_interval(
+    value: float | None, low: float | None, high: float | None, mark: str = ""
+) -> str:
+    """Print a mean, a mark behind it, and its interval; empty if unmeasured."""
     if value is None or low is None or high is None:
         return number(value, 4)
-    return f"{value:.4f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.4f}{mark} [{low:.3f}, {high:.3f}]"
 
 
 def shown_p(p: float) -> str:
@@ -43,18 +45,48 @@ def shown_p(p: float) -> str:
 
 
 def print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; columns are (header, whether its cells are numbers)."""
+    """Print a table; columns are (header, whether its cells are numbers).
+
+    Where the terminal is too narrow, headers and intervals go on lines of their own, and columns
+    that still do not fit go into further tables below, each with the first columns of words.
+    """
     console = _console()
-    console.print(_table(columns, rows))
+    width = console.width
+    table = _table(columns, rows)
+    if _natural_width(console, table) > width:
+        columns = [(header.replace(" ", "\n"), is_number) for header, is_number in columns]
+        rows = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
+    words = next((i for i, (_, is_number) in enumerate(columns) if is_number), len(columns))
+    keys = list(range(words))
+    rest = list(range(words, len(columns)))
+    while True:
+        shown = list(rest)
+        table = _pick(columns, rows, keys + shown)
+        while len(shown) > 1 and _natural_width(console, table) > width:
+            shown.pop()
+            table = _pick(columns, rows, keys + shown)
+        console.print(table)
+        rest = rest[len(shown) :]
+        if not rest:
+            return
+
+
+def _natural_width(console: Console, table: Table) -> int:
+    return console.measure(table, options=console.options.update(max_width=_UNBOUNDED)).maximum
+
+
+def _pick(
+    columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], places: Sequence[int]
+) -> Table:
+    return _table([columns[i] for i in places], [[row[i] for i in places] for row in rows])
 
 
 def _table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for header, is_number in columns:
-        # Words keep together while there is room, and break at spaces where there is none.
         table.add_column(header, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+    for cells in rows:
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
@@ -80,12 +112,12 @@ def print_leaderboard(
     marks = _marks(comparisons)
     columns = [*([("dataset", False)] if several else []), ("encoder", False), ("index", False)]
     columns += [(measure, True) for measure in measures]
-    columns += [(f"not worse by {margin:g} {name}", False) for name, margin in margins.items()]
+    columns += [(f"worse by <{margin:g} {name}", True) for name, margin in margins.items()]
     columns += [
-        (f"recall@{sweep['neighbour_recall']} vs exact", True),
+        (f"recall@{sweep['neighbour_recall']} of exact", True),
         ("p50 ms", True),
         ("p95 ms", True),
-        ("queries/s", True),
+        ("queries /s", True),
         ("index MB", True),
         ("build s", True),
     ]
@@ -98,13 +130,13 @@ def print_leaderboard(
             cells.append(line)
             continue
         for measure in measures:
-            value = with_interval(row[measure], row[f"{measure}_lo"], row[f"{measure}_hi"])
             mark = marks.get((row["row_id"], measure), (" ", None))[0]
-            line.append(f"{value} {mark}")
+            bounds = row[f"{measure}_lo"], row[f"{measure}_hi"]
+            line.append(with_interval(row[measure], *bounds, mark))
         for name in margins:
             held = marks.get((row["row_id"], name), ("", None))[1]
-            shown = "reference" if row["is_reference"] else {True: "yes", False: "no", None: ""}
-            line.append(shown if isinstance(shown, str) else shown[held])
+            answer = {True: "yes", False: "no", None: ""}[held]
+            line.append("reference" if row["is_reference"] else answer)
         line += [
             number(row[recall], 4),
             number(_scaled(row["latency_p50_s"], 1e3), 3),
@@ -114,11 +146,11 @@ def print_leaderboard(
             number(row["build_s"], 2),
         ]
         cells.append(line)
+    print_table(columns, cells)
     console = _console()
-    console.print(_table(columns, cells))
-    for line in _footer(rows, comparisons, manifest):
-        console.print(Text(line))
-    console.print(Text(f"results: {folder}"))
+    for sentence in _footer(rows, comparisons, manifest):
+        console.print(Text(sentence))
+    print(f"results: {folder}")  # noqa: T201 (a path must stay on one line)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -144,15 +176,14 @@ def _footer(
     sweep = manifest["sweep"]
     compare = sweep["compare"]
     level = f"{100 * (1 - compare['alpha']):g} %"
-    lines = []
-    for one in comparisons.iter_rows(named=True):
-        if one["question"] == "encoder":
-            lines.append(
-                f"{one['candidate']} minus {one['reference']}, {one['measure']}: "
-                f"{one['difference']:+.4f} [{one['difference_lo']:+.4f}, "
-                f"{one['difference_hi']:+.4f}], adjusted p {shown_p(one['p_adjusted'])}"
-                f"{'' if one['significant'] else ' (not significant)'}"
-            )
+    lines = [
+        f"{one['candidate']} minus {one['reference']}, {one['measure']}: "
+        f"{one['difference']:+.4f} [{one['difference_lo']:+.4f}, "
+        f"{one['difference_hi']:+.4f}], adjusted p {shown_p(one['p_adjusted'])}"
+        f"{'' if one['significant'] else ' (not significant)'}"
+        for one in comparisons.iter_rows(named=True)
+        if one["question"] == "encoder"
+    ]
     if manifest["reference"] is None:
         lines.append("No reference among the indexes, so no comparison: set compare.reference.")
     else:
@@ -165,8 +196,8 @@ def _footer(
         )
         if compare["margin"]:
             lines.append(
-                "'not worse by': one-sided paired t test of non-inferiority at "
-                f"level {compare['alpha']:g}, not corrected."
+                "'worse by <': yes where the loss is shown to be smaller, by a one-sided paired "
+                f"t test of non-inferiority at level {compare['alpha']:g}, not corrected."
             )
     timing = sweep["timing"]
     lines.append(

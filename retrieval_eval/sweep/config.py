@@ -54,7 +54,7 @@ class CompareOptions:
     margin: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
 
 
-class _Problem(InputError):
+class _SweepError(InputError):
     """A defect of a sweep, with the path of keys that leads to it."""
 
     def __init__(self, message: str, location: tuple[int | str, ...]) -> None:
@@ -136,7 +136,7 @@ class Sweep(BaseModel):
         except ValidationError as error:
             raise _explain(error) from None
         if self.neighbour_recall > self.k:
-            raise _Problem(
+            raise _SweepError(
                 f"neighbour_recall is {self.neighbour_recall}, but only k={self.k} hits are asked "
                 "for: raise k or lower it",
                 ("neighbour_recall",),
@@ -151,25 +151,25 @@ _HINTS = {
 }
 
 
-def _explain(error: ValidationError) -> _Problem:
+def _explain(error: ValidationError) -> _SweepError:
     """Turn pydantic's first complaint into a sentence of ours."""
     errors = error.errors()
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     location = tuple(first["loc"])
     key = str(location[-1])
     if first["type"] == "extra_forbidden":
-        return _Problem(str(unknown_name("key", key, Sweep.model_fields)), location)
+        return _SweepError(str(unknown_name("key", key, Sweep.model_fields)), location)
     if first["type"] == "missing":
-        return _Problem(f"the key {key!r} is missing", ())
+        return _SweepError(f"the key {key!r} is missing", ())
     if first["type"] == "value_error":
-        return _Problem(str(first["ctx"]["error"]), location)
+        return _SweepError(str(first["ctx"]["error"]), location)
     top = str(location[0])
     if top in ("datasets", "encoders", "indexes") and len(location) > 1:
         place = location[:2]
-        return _Problem(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
+        return _SweepError(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
     hint = f" ({_HINTS[top]})" if top in _HINTS else ""
     path = ".".join(str(part) for part in location)
-    return _Problem(f"{path} is {first['input']!r}: {first['msg']}{hint}", location)
+    return _SweepError(f"{path} is {first['input']!r}: {first['msg']}{hint}", location)
 
 
 def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
@@ -232,7 +232,7 @@ def load_sweep(path: str | Path, settings: tuple[str, ...] = ()) -> Sweep:
         raise InputError(f"{found}: the key {odd!r} must be text")
     try:
         return Sweep(**data)
-    except _Problem as problem:
+    except _SweepError as problem:
         line = _line_of(node, problem.location)
         raise InputError(f"{found}:{line}: {problem}") from None
 

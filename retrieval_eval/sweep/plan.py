@@ -127,7 +127,7 @@ class Plan:
     reference: str | None
 
     def notes(self) -> list[str]:
-        """What a reader must know of some rows, each once."""
+        """Return what a reader must know of some rows, each once."""
         found: dict[str, None] = {}
         for row in self.rows:
             index = row.index.index
@@ -175,9 +175,10 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
     _refuse_repeats("index", [f"{i.shown} {s}" for i in indexes for s, _ in i.settings])
     reference = _reference(sweep.compare.reference, indexes)
     if not skip_unavailable:
-        for choice in (*encoders, *indexes):
-            if choice.missing:
-                (choice.encoder if isinstance(choice, EncoderChoice) else choice.index).require()
+        for encoder in encoders:
+            encoder.encoder.require()
+        for index in indexes:
+            index.index.require()
     datasets = [source.load(label, store) for label, source in sources]
     _refuse_repeats("dataset", [dataset.name for dataset in datasets])
     rows = [
