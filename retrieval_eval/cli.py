@@ -139,7 +139,11 @@ def run(
         return 0
     results = run_sweep(sweep, out=out, store=store, skip_unavailable=skip_unavailable)
     results.show()
-    if not results.fresh:
+    if results.fresh:
+        rows = results.manifest["rows"]
+        counts = ", ".join(f"{count} {status}" for status, count in rows.items() if count)
+        _say(f"rows: {counts}; took {results.manifest['seconds']:.0f} s")
+    else:
         _say(
             f"finished before, on {results.manifest['created']}: no work was done again; "
             "the same sweep into another --out, or another seed, measures afresh"

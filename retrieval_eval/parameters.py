@@ -11,7 +11,18 @@ import dataclasses
 import itertools
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
-from typing import Any, TypeVar, cast, get_type_hints
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from retrieval_eval.errors import InputError, unknown_name
 
@@ -136,20 +147,32 @@ def describe_parameters(cls: type[Any]) -> list[tuple[str, str, str]]:
     >>> describe_parameters(HnswSearch)
     [('ef', 'int, >= 1', '128')]
     """
-    signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
     rows = []
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        base = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
-        text = getattr(base, "__name__", str(base)) if isinstance(base, type) else str(base)
-        text = text.replace("typing.", "")
-        for rule in getattr(hint, "__metadata__", ()):
-            text += "".join(
-                f", {sign} {getattr(rule, attribute)}"
-                for attribute, sign in signs
-                if hasattr(rule, attribute)
-            )
+        text = _type_text(hints[field.name])
         default = "required" if field.default is dataclasses.MISSING else str(field.default)
         rows.append((field.name, text, default))
     return rows
+
+
+def _type_text(hint: Any) -> str:
+    """Print a type with its range: ``int, >= 1``, ``str or none``, ``cosine or ip``."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *rules = get_args(hint)
+        signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+        ranges = [
+            f", {sign} {getattr(rule, name)}"
+            for rule in rules
+            for name, sign in signs.items()
+            if hasattr(rule, name)
+        ]
+        return _type_text(base) + "".join(ranges)
+    if origin is Literal:
+        return " or ".join(str(value) for value in get_args(hint))
+    if origin in (Union, UnionType):
+        return " or ".join(_type_text(part) for part in get_args(hint))
+    if hint is type(None):
+        return "none"
+    return hint.__name__ if isinstance(hint, type) else str(hint)

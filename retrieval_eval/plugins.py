@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
@@ -29,6 +32,17 @@ def require(what: str, requires: Mapping[str, str]) -> None:
     missing = missing_library(requires)
     if missing is not None:
         raise MissingExtraError(what, *missing)
+
+
+@contextlib.contextmanager
+def _working_folder_importable() -> Iterator[None]:
+    """Let a class of the user's own lie beside the sweep; everything installed comes first."""
+    folder = str(Path.cwd())
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,8 @@ class PluginTable(Generic[T]):
             raise unknown_name(self.kind, name, self.names(), where)
         module_name, _, attribute = target.partition(":")
         try:
-            found: Any = getattr(importlib.import_module(module_name), attribute)
+            with _working_folder_importable():
+                found: Any = getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise InputError(f"{prefix}{self.kind} {name!r} cannot be imported: {error}") from error
         if not (isinstance(found, type) and issubclass(found, self.base)):

@@ -26,7 +26,8 @@ class PrecomputedParameters:
     Parameters
     ----------
     documents, queries : str
-        ``.npy`` files of floats, shape (n, d), in the order of the dataset's documents and queries.
+        ``.npy`` files of floats, shape (n, d), in the order of the dataset's documents, and of its
+        judged queries.
     """
 
     documents: str
@@ -76,10 +77,13 @@ class PrecomputedEncoder(Encoder):
         own = self.parameters
         for path, vectors, n, noun in (
             (own.documents, documents, n_documents, "documents"),
-            (own.queries, queries, n_queries, "queries"),
+            (own.queries, queries, n_queries, "judged queries"),
         ):
             if len(vectors) != n:
-                raise InputError(f"{path}: {len(vectors)} vectors for {n} {noun} of the dataset")
+                raise InputError(
+                    f"{path}: {len(vectors)} vectors for {n} {noun} of the dataset: give one row "
+                    "for each of these, in the order of their file"
+                )
         if documents.shape[1] != queries.shape[1]:
             raise InputError(
                 f"{own.queries}: dimension {queries.shape[1]}, but {own.documents} has "

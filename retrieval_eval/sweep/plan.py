@@ -128,15 +128,15 @@ class Plan:
 
     def notes(self) -> list[str]:
         """Return what a reader must know of some rows, each once."""
-        found: dict[str, None] = {}
+        found: dict[str, dict[str, None]] = {}
         for row in self.rows:
             index = row.index.index
             setting = make_parameters(index.Search, row.setting, f"index {index.name!r}")
             n = len(row.dataset.document_ids)
             note = index.note(index.parameters, setting, n, self.sweep.k)
             if note and not row.missing:
-                found[f"{row.shown}: {note}"] = None
-        return list(found)
+                found.setdefault(note, {})[row.shown] = None
+        return [f"{', '.join(rows)}: {note}" for note, rows in found.items()]
 
 
 def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from retrieval_eval import __version__
@@ -74,7 +75,7 @@ def run_sweep(
     if earlier and earlier["sweep_key"] == key and not earlier["rows"]["failed"]:
         return Results(folder, earlier, fresh=False)
 
-    started = now()
+    started, began = now(), perf_counter()
     outcomes = run_plan(plan, store, progress=progress)
     statuses = [outcome.status for outcome in outcomes]
     if "ok" not in statuses:
@@ -89,6 +90,7 @@ def run_sweep(
         "name": sweep.name,
         "started": started,
         "created": now(),
+        "seconds": round(perf_counter() - began, 1),
         **facts,
         "hardware": hardware(),
         "reference": plan.reference,

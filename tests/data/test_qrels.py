@@ -282,9 +282,9 @@ def test_no_judgment_at_all_is_refused(mapping: dict[str, dict[str, int]]) -> No
         Qrels.from_mapping(mapping)
 
 
-@pytest.mark.parametrize("grade", [0.5, 1.7, float("nan"), "1"])
+@pytest.mark.parametrize("grade", [0.5, 1.7, float("nan")])
 def test_a_grade_of_a_mapping_is_a_whole_number_or_refused(grade: object) -> None:
-    with pytest.raises((InputError, TypeError)):
+    with pytest.raises(InputError):
         Qrels.from_mapping({"q1": {"a": grade}})  # type: ignore[dict-item]
 
 
