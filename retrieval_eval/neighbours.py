@@ -30,10 +30,10 @@ def _blocks(n_rows: int, bytes_per_row: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_rows))
 
 
-def _norms(vectors: Floats) -> NDArray[np.float64]:
+def _norms(vectors: Floats, centre: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
     norms = np.empty(len(vectors))
     for rows in _blocks(len(vectors), 8 * vectors.shape[1]):
-        norms[rows] = np.linalg.norm(vectors[rows].astype(np.float64), axis=1)
+        norms[rows] = np.linalg.norm(vectors[rows].astype(np.float64) - centre, axis=1)
     return norms
 
 
@@ -91,29 +91,37 @@ def _best(
 
 
 def _candidates(
-    documents: Floats, queries: NDArray[np.float32], k: int, metric: Metric, centre: Floats
-) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Find k candidates in float32; return them with their float32 scores and the largest norm."""
+    documents: Floats,
+    queries: NDArray[np.float64],
+    k: int,
+    metric: Metric,
+    centre: NDArray[np.float64],
+    scale: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find k candidates in float32 among centred and scaled (or normalised) documents."""
     import faiss
 
     measure = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    sign = -1.0 if metric == "l2" else 1.0
+    asked = np.ascontiguousarray(queries, dtype=np.float32)
     best_ids = np.empty((len(queries), 0), dtype=np.int64)
     best_scores = np.empty((len(queries), 0))
-    largest = 0.0
     for rows in _blocks(len(documents), 12 * documents.shape[1]):
-        block = documents[rows].astype(np.float64) - centre
-        norms = np.linalg.norm(block, axis=1)
+        block = (documents[rows].astype(np.float64) - centre) * scale
         if metric == "cosine":
-            np.divide(block, norms[:, None], out=block, where=norms[:, None] > 0)
-            norms = np.minimum(norms, 1.0)
-        largest = max(largest, float(norms.max()))
+            norms = np.linalg.norm(block, axis=1, keepdims=True)
+            np.divide(block, norms, out=block, where=norms > 0)
         take = min(k, len(block))
-        distances, labels = faiss.knn(queries, block.astype(np.float32), take, metric=measure)
-        sign = -1.0 if metric == "l2" else 1.0
+        distances, labels = faiss.knn(asked, block.astype(np.float32), take, metric=measure)
         merged_ids = np.hstack([best_ids, labels + rows.start])
         merged_scores = np.hstack([best_scores, sign * distances.astype(np.float64)])
         best_ids, best_scores = _best(merged_ids, merged_scores, k)
-    return best_ids, best_scores, largest
+    return best_ids, best_scores
+
+
+def _power_of_two_below(value: float) -> float:
+    """Return a power of two that scales `value` to between 1 and 2, without rounding anything."""
+    return float(2.0 ** -np.floor(np.log2(value))) if value > 0 else 1.0
 
 
 def _by_float64(
@@ -182,28 +190,33 @@ def exact_neighbours(
     if queries.shape[1] != d:
         raise InputError(f"queries have dimension {queries.shape[1]}, documents {d}")
     query_norms = _norms(queries)
-    centre = np.zeros(d)
+    asked = queries.astype(np.float64)
+    centre, scale, reach = np.zeros(d), 1.0, 1.0
     if metric != "cosine":  # a shift changes no order by ip (per query) or l2, but saves digits
         centre = np.mean(documents, axis=0, dtype=np.float64)
-    asked = queries.astype(np.float64)
-    if metric == "cosine":
-        np.divide(asked, query_norms[:, None], out=asked, where=query_norms[:, None] > 0)
-    elif metric == "l2":
+        reach = _norms(documents, centre).max()
+    if metric == "l2":  # nor does one scale for all, and it keeps squares within float32
         asked -= centre
+        scale = _power_of_two_below(max(reach, np.linalg.norm(asked, axis=1).max(initial=0.0)))
+        asked *= scale
+    else:
+        np.divide(asked, query_norms[:, None], out=asked, where=query_norms[:, None] > 0)
+        scale = _power_of_two_below(reach)
     wanted = min(n, k + _SPARE)
-    rough = np.ascontiguousarray(asked, dtype=np.float32)
-    ids, rough_scores, largest = _candidates(documents, rough, wanted, metric, centre)
+    ids, rough_scores = _candidates(documents, asked, wanted, metric, centre, scale)
     ids, scores = _best(ids, true_scores(documents, queries, ids, metric), k)
     if wanted < n:
-        asked_norms = np.linalg.norm(asked, axis=1)
         unit = (d + 4) * 2.0**-24
         if metric == "l2":
-            bound = unit * (asked_norms + largest) ** 2
-            shift = np.zeros(len(queries))
+            proven = scores[:, -1] * scale**2
+            bound = unit * (np.linalg.norm(asked, axis=1) + reach * scale) ** 2
+        elif metric == "ip":
+            lengths = np.where(query_norms > 0, query_norms, 1.0)
+            proven = (scores[:, -1] / lengths - asked @ centre) * scale
+            bound = unit * reach * scale
         else:
-            bound = unit * asked_norms * largest
-            shift = asked @ centre
-        unproven = np.flatnonzero(scores[:, -1] - shift <= rough_scores[:, -1] + bound)
+            proven, bound = scores[:, -1], unit
+        unproven = np.flatnonzero(proven <= rough_scores[:, -1] + bound)
         if len(unproven):
             ids[unproven], scores[unproven] = _by_float64(documents, queries[unproven], k, metric)
     if metric == "cosine":

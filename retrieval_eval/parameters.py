@@ -37,21 +37,11 @@ class NoParameters:
 
 
 @cache
-def _model(cls: Any) -> Any:
-    from pydantic import ConfigDict, Field, create_model
+def _validators(cls: Any) -> dict[str, Any]:
+    from pydantic import TypeAdapter
 
     hints = get_type_hints(cls, include_extras=True)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        if field.default is not dataclasses.MISSING:
-            default = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = Field(default_factory=field.default_factory)
-        else:
-            default = ...
-        fields[field.name] = (hints[field.name], default)
-    config = ConfigDict(strict=True, protected_namespaces=())
-    return create_model(cls.__name__, __config__=config, **fields)
+    return {field.name: TypeAdapter(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
 def make_parameters(cls: type[P], values: Mapping[str, Any], where: str) -> P:
@@ -90,21 +80,24 @@ Available: M, ef_construction
     """
     from pydantic import ValidationError
 
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # P is one
+    validators = _validators(cast("Hashable", cls))
     for key in values:
-        if key not in names:
-            raise unknown_name("parameter", key, names, where)
-    try:
-        model = _model(cast("Hashable", cls)).model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise InputError(f"{where}: parameter {name!r} is required") from None
-        raise InputError(
-            f"{where}: parameter {name!r} is {first['input']!r}: {first['msg']}"
-        ) from None
-    return cls(**{name: getattr(model, name) for name in names})
+        if key not in validators:
+            raise unknown_name("parameter", key, validators, where)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # P is a dataclass
+        optional = any(
+            default is not dataclasses.MISSING for default in (field.default, field.default_factory)
+        )
+        if field.name not in values and not optional:
+            raise InputError(f"{where}: parameter {field.name!r} is required")
+    checked = {}
+    for name, value in values.items():
+        try:
+            checked[name] = validators[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise InputError(f"{where}: parameter {name!r} is {value!r}: {reason}") from None
+    return cls(**checked)
 
 
 def expand_grid(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -151,7 +144,11 @@ def describe_parameters(cls: type[Any]) -> list[tuple[str, str, str]]:
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         text = _type_text(hints[field.name])
-        default = "required" if field.default is dataclasses.MISSING else str(field.default)
+        default = str(field.default)
+        if field.default_factory is not dataclasses.MISSING:
+            default = str(field.default_factory())
+        elif field.default is dataclasses.MISSING:
+            default = "required"
         rows.append((field.name, text, default))
     return rows
 
@@ -166,7 +163,7 @@ def _type_text(hint: Any) -> str:
             f", {sign} {getattr(rule, name)}"
             for rule in rules
             for name, sign in signs.items()
-            if hasattr(rule, name)
+            if getattr(rule, name, None) is not None
         ]
         return _type_text(base) + "".join(ranges)
     if origin is Literal:

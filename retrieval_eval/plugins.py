@@ -99,7 +99,7 @@ class PluginTable(Generic[T]):
         try:
             with _working_folder_importable():
                 found: Any = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"{prefix}{self.kind} {name!r} cannot be imported: {error}") from error
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise InputError(

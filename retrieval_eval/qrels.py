@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.store import fold_digests
-from retrieval_eval.textfiles import bad_line, read_columns, read_lines
+from retrieval_eval.textfiles import bad_line, read_columns, read_lines, whole_number
 
 __all__ = ["Qrels"]
 
@@ -91,7 +91,7 @@ class Qrels:
     def from_mapping(cls, mapping: Mapping[str, Mapping[str, int]]) -> Qrels:
         """Build from ``{query id: {document id: grade}}``."""
         return cls.from_triples(
-            (query, document, int(grade))
+            (query, document, _grade(grade))
             for query, judged in mapping.items()
             for document, grade in judged.items()
         )
@@ -112,22 +112,23 @@ class Qrels:
         """
         path = Path(path)
         first = next(iter(read_lines(path)), (0, ""))[1]
-        if tuple(first.removeprefix("\ufeff").split()) == _BEIR_HEADER:
-            return cls._read(path, 3, "query-id, corpus-id, score", skip_first=True)
-        return cls._read(path, 4, "query, iteration, document, grade", skip_first=False)
+        if tuple(first.split()) == _BEIR_HEADER:
+            return cls._read(path, 3, "query-id, corpus-id, score", beir=True)
+        return cls._read(path, 4, "query, iteration, document, grade", beir=False)
 
     @classmethod
-    def _read(cls, path: Path, columns: int, what: str, *, skip_first: bool) -> Qrels:
+    def _read(cls, path: Path, columns: int, what: str, *, beir: bool) -> Qrels:
         triples: list[tuple[str, str, int]] = []
         seen: dict[tuple[str, str], int] = {}
-        for number, line, fields in read_columns(path, columns, what):
-            if skip_first and number == 1:
+        for number, line, fields in read_columns(path, columns, what, comments=not beir):
+            if beir and number == 1:
                 continue
             query_id, document_id = fields[0], fields[columns - 2]
             try:
-                grade = int(fields[-1])
+                grade = _grade(whole_number(fields[-1]))
             except ValueError:
-                bad_line(path, number, line, f"the grade {fields[-1]!r} is not a whole number")
+                rule = f"the grade {fields[-1]!r} is not a whole number of 64 bits"
+                bad_line(path, number, line, rule)
             earlier = seen.setdefault((query_id, document_id), number)
             if earlier != number:
                 rule = (
@@ -163,3 +164,9 @@ class Qrels:
             for document, grade in judged.items()
         )
         return fold_digests(lines)
+
+
+def _grade(value: float) -> int:
+    if value != value or int(value) != value or not -(2**63) <= value < 2**63:  # noqa: PLR0124
+        raise InputError(f"the grade {value!r} is not a whole number of 64 bits")
+    return int(value)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.hits import Hits
-from retrieval_eval.textfiles import bad_line, read_columns
+from retrieval_eval.textfiles import bad_line, fits_column, read_columns
 
 __all__ = ["Run"]
 
@@ -99,6 +99,8 @@ class Run:
                 f"hits name row {int(hits.ids.max())} of a corpus of {len(document_ids)} documents"
             )
         rows, columns = np.nonzero(hits.ids >= 0)
+        if not np.isfinite(hits.scores[rows, columns]).all():
+            raise InputError("hits hold a score that is not a finite number")
         return cls._ranked(
             name,
             tuple(query_ids),
@@ -117,8 +119,11 @@ class Run:
         score: list[float] = []
         for row, (query_id, scored) in enumerate(mapping.items()):
             for document_id, value in scored.items():
-                if math.isnan(value):
-                    raise InputError(f"query {query_id!r}: document {document_id!r} scores NaN")
+                if not math.isfinite(value):
+                    raise InputError(
+                        f"query {query_id!r}: document {document_id!r} scores {value}, "
+                        "which is not a finite number"
+                    )
                 query.append(row)
                 document.append(documents.setdefault(document_id, len(documents)))
                 score.append(float(value))
@@ -148,17 +153,22 @@ class Run:
         """
         path = Path(path)
         mapping: dict[str, dict[str, float]] = {}
+        lines: dict[tuple[str, str], int] = {}
         for number, line, fields in read_columns(path, 6, "query, Q0, document, rank, score, tag"):
             query_id, _, document_id, _, text, _ = fields
             try:
-                value = float(text)
+                value = float(text.replace("_", "?"))  # Python reads 1_0 as 10
             except ValueError:
                 value = math.nan
             if not math.isfinite(value):
                 bad_line(path, number, line, f"the score {text!r} is not a finite number")
             scored = mapping.setdefault(query_id, {})
-            if document_id in scored:
-                rule = f"document {document_id!r} is listed twice for query {query_id!r}"
+            earlier = lines.setdefault((query_id, document_id), number)
+            if earlier != number:
+                rule = (
+                    f"document {document_id!r} is listed twice for query {query_id!r}, first on "
+                    f"line {earlier}: keep one of the two"
+                )
                 bad_line(path, number, line, rule)
             scored[document_id] = value
         if not mapping:
@@ -175,11 +185,28 @@ class Run:
         return np.arange(len(self.query), dtype=np.int64) - starts[self.query] + 1
 
     def to_file(self, path: Path) -> None:
-        """Write as a TREC run; compressed, without a time stamp, if the name ends in ``.gz``."""
+        """Write as a TREC run; compressed, without a time stamp, if the name ends in ``.gz``.
+
+        Raises
+        ------
+        InputError
+            If an id cannot stand in a column: empty, with white space, not UTF-8, or a query's id
+            that starts with ``#``, the mark of a comment.
+        """
         import polars as pl
 
+        used = [self.query_ids[row] for row in np.unique(self.query)]
+        for what, ids in (
+            ("query", used),
+            ("document", [self.document_ids[row] for row in np.unique(self.document)]),
+        ):
+            for one in ids:
+                if not fits_column(one) or (what == "query" and one.startswith("#")):
+                    raise InputError(f"{path}: {what} id {one!r} cannot stand in a run file")
+        tag = "_".join(self.name.split()) or "run"
         # Scores of an index are float32: their shortest decimal form keeps order and ties.
-        single = self.score.astype(np.float32)
+        with np.errstate(over="ignore"):
+            single = self.score.astype(np.float32)
         score = single if np.array_equal(single, self.score) else self.score
         frame = pl.DataFrame(
             {
@@ -190,7 +217,7 @@ class Run:
                 ),
                 "rank": self.rank,
                 "score": score,
-                "tag": pl.repeat("_".join(self.name.split()), len(self), eager=True),
+                "tag": pl.repeat(tag, len(self), eager=True),
             }
         )
         text = frame.write_csv(include_header=False, separator=" ", quote_style="never")

@@ -7,6 +7,7 @@ whole artefact or none. Its checksums are verified when it is read: a damaged on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -64,7 +65,8 @@ def seal(folder: Path, meta: Mapping[str, Any]) -> None:
         name: {"bytes": (folder / name).stat().st_size, "blake2b": file_digest(folder / name)}
         for name in _files(folder)
     }
-    text = json.dumps({"meta": dict(meta), "files": files}, indent=1, allow_nan=False)
+    body = {"meta": dict(meta), "files": files}
+    text = json.dumps({**body, "blake2b": digest(body)}, indent=1, allow_nan=False)
     (folder / _MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -86,9 +88,12 @@ def unseal(folder: Path) -> tuple[dict[str, Any], int]:
     manifest = folder / _MANIFEST
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        meta, files = dict(content["meta"]), dict(content["files"])
+        meta, files = content["meta"], content["files"]
+        intact = digest({"meta": meta, "files": files}) == content["blake2b"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{manifest}: no readable manifest: {error}") from None
+    if not intact:
+        raise InputError(f"{manifest}: was changed since it was written")
     odd = sorted({*_files(folder)} ^ {*files})
     if odd:
         raise InputError(f"{folder}: files differ from its manifest: {', '.join(odd)}")
@@ -215,14 +220,30 @@ class Store:
         try:
             meta = {**make(scratch), "fields": dict(fields)}
             seal(scratch, meta)
-            if target.is_dir():  # damaged, or finished by another process meanwhile
-                stale = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}-stale"
-                target.rename(stale)
-                scratch.rename(target)
-                shutil.rmtree(stale, ignore_errors=True)
-            else:
-                scratch.rename(target)
+            other = self._move_in(scratch, target, kind, fields)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+        if other is not None:
+            return other
         n_bytes = sum((target / name).stat().st_size for name in _files(target))
         return Artefact(key, target, dict(meta), n_bytes, fresh=True)
+
+    def _move_in(
+        self, scratch: Path, target: Path, kind: str, fields: Mapping[str, Any]
+    ) -> Artefact | None:
+        """Rename a finished folder; return another process's artefact if that was faster."""
+        while True:
+            try:
+                scratch.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+            else:
+                return None
+            found = self.find(kind, fields)
+            if found is not None:
+                return found
+            stale = scratch.with_name(f"{scratch.name}-stale")  # what lies there is damaged
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(stale)
+            shutil.rmtree(stale, ignore_errors=True)

@@ -61,7 +61,7 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, 
     if Path(name).is_dir():
         return Path(name).resolve().name, DATASETS.load("beir")(path=name, **parameters)
     if name in DATASETS.names() or ":" in name:
-        label = Path(str(parameters["path"])).name if "path" in parameters else name
+        label = Path(str(parameters["path"])).resolve().name if "path" in parameters else name
         return label, DATASETS.load(name, where)(**parameters)
     raise unknown_name(
         "dataset (neither a card, a folder nor a source)",

@@ -13,6 +13,7 @@ from retrieval_eval.parameters import NoParameters, make_parameters
 from retrieval_eval.plugins import require
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.store import Store, fold_digests
+from retrieval_eval.textfiles import fits_column
 
 __all__ = ["Dataset", "DatasetSource"]
 
@@ -64,12 +65,18 @@ class Dataset:
                 seen: set[str] = set()
                 twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
                 raise InputError(f"dataset {self.name!r}: {what} id {twice!r} occurs twice")
-            odd = next((i for i in ids if not i or len(i.split()) != 1), None)
+            odd = next((i for i in ids if not fits_column(i)), None)
             if odd is not None:
                 raise InputError(
                     f"dataset {self.name!r}: {what} id {odd!r} is empty or holds white space, "
                     "which no run file can carry"
                 )
+        odd = next((i for i in self.query_ids if i.startswith("#")), None)
+        if odd is not None:
+            raise InputError(
+                f"dataset {self.name!r}: query id {odd!r} starts with '#', which run files and "
+                "qrels take for a comment"
+            )
         for query_id, text in zip(self.query_ids, self.queries, strict=True):
             if not text.strip():
                 raise InputError(f"dataset {self.name!r}: query {query_id!r} has no text")

@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import sysconfig
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from retrieval_eval.store import Store, fold_digests
 
 __all__ = ["StdlibCodeSearch"]
 
-_RECIPE = 1
+_RECIPE = 2
 """Raised whenever the rules below change, so that no cached corpus outlives them."""
 
 # Tests are not library code, and the rest is split off, or moved between versions, by some
@@ -126,7 +125,7 @@ def _functions(path: str, data: bytes) -> Iterator[tuple[str, str, str]]:
     module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     # Columns of syntax trees count UTF-8 bytes; the source may be in another encoding.
     encoding = _encoding(data)
-    lines = data.decode(encoding).replace("\r\n", "\n").encode().split(b"\n")
+    lines = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").encode().split(b"\n")
 
     def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str]]:
         for child in ast.iter_child_nodes(node):
@@ -153,19 +152,38 @@ def _encoding(data: bytes) -> str:
 def _without_docstrings(function: _Function, lines: list[bytes]) -> str:
     """Cut the docstrings of a function, and of what is defined inside it, out of its source."""
     start, end = function.lineno - 1, function.end_lineno or function.lineno
-    kept = list(lines[start:end])
+    kept: list[bytes | None] = list(lines[start:end])
+    indentation = lines[start][: function.col_offset]
+    inside_strings: set[int] = set()  # there, white space is content
     for node in ast.walk(function):
+        first, last = _rows(node, start)
+        if isinstance(node, ast.JoinedStr) or (
+            isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ):
+            inside_strings.update(range(first + 1, last + 1))
         if not isinstance(node, _Function | ast.ClassDef) or ast.get_docstring(node) is None:
             continue
         literal = node.body[0]
-        first, last = literal.lineno - 1 - start, (literal.end_lineno or literal.lineno) - 1 - start
-        tail = kept[last][literal.end_col_offset :]
-        head = kept[first][: literal.col_offset]
-        for row in range(first, last + 1):
-            kept[row] = b""
-        kept[first] = head + tail.lstrip(b"; ")
-    text = b"\n".join(line for line in kept if line.strip()).decode("utf-8", "replace")
-    return textwrap.dedent(text)
+        first, last = _rows(literal, start)
+        head = lines[start + first][: literal.col_offset]
+        tail = lines[start + last][literal.end_col_offset :].lstrip(b"; ")
+        while last + 1 < len(kept) and not lines[start + last + 1].strip():
+            last += 1  # a blank line set the docstring off
+        kept[first : last + 1] = [None] * (last + 1 - first)
+        if (head + tail).strip():
+            kept[first] = head + tail
+    text = b"\n".join(
+        line if row in inside_strings else line.removeprefix(indentation)
+        for row, line in enumerate(kept)
+        if line is not None
+    )
+    return text.decode("utf-8", "replace")
+
+
+def _rows(node: ast.AST, start: int) -> tuple[int, int]:
+    """Return first and last line of a node, counted from line `start`."""
+    first = getattr(node, "lineno", start + 1) - 1 - start
+    return first, (getattr(node, "end_lineno", None) or first + 1 + start) - 1 - start
 
 
 def _first_sentence(docstring: str) -> str:

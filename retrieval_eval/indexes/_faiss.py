@@ -27,12 +27,12 @@ class FaissIndex(Index):
 
         return int(faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
-    def _settings(self, search: Any) -> Any:  # noqa: ARG002 (an exact index has none)
+    def _settings(self, search: Any, k: int) -> Any:  # noqa: ARG002 (an exact index has none)
         """Return faiss search parameters for one call, or None."""
         return None
 
     def _bind(self, k: int, search: Any) -> BoundSearch:
-        index, settings = self._faiss, self._settings(search)
+        index, settings = self._faiss, self._settings(search, k)
 
         def call(queries: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, labels = index.search(queries, k, params=settings)

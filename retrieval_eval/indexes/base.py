@@ -29,6 +29,10 @@ BoundSearch = Callable[[NDArray[np.float32]], RawHits]
 """A search with all its settings bound; takes prepared queries, returns the library's arrays."""
 
 
+_LARGEST_SEED = 2**31 - 2  # libraries hold it, or one more, in 32 bits with a sign
+_LONGEST = float(np.finfo(np.float32).max)
+
+
 class Index(ABC):
     """An index over vectors.
 
@@ -82,6 +86,10 @@ class Index(ABC):
         if metric not in self.metrics:
             raise InputError(
                 f"{where}: metric is {metric!r}: it must be one of {', '.join(self.metrics)}"
+            )
+        if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
+            raise InputError(
+                f"{where}: seed is {seed!r}: it must be a whole number from 0 to {_LARGEST_SEED}"
             )
         self.metric: Metric = metric
         self.seed = seed
@@ -326,12 +334,16 @@ class Index(ABC):
             raise InputError(
                 f"index {self.name!r}: {what} must have shape (n, d), got {vectors.shape}"
             )
-        prepared = np.ascontiguousarray(vectors, dtype=np.float32)
-        # One pass serves both checks: squares are finite iff entries are, short of overflow.
+        with np.errstate(over="ignore"):  # what overflows to infinity is refused below
+            prepared = np.ascontiguousarray(vectors, dtype=np.float32)
+        # One pass serves all checks: a square is NaN or infinite if any entry is.
         squares = np.einsum("nd,nd->n", prepared, prepared, dtype=np.float64)
-        if not np.isfinite(squares).all():
-            row = int(np.flatnonzero(~np.isfinite(squares))[0])
-            raise InputError(f"index {self.name!r}: row {row} of the {what} holds NaN or infinity")
+        if not (squares <= _LONGEST).all():
+            row = int(np.flatnonzero(~(squares <= _LONGEST))[0])
+            rule = "is too long for float32: scale the vectors down"
+            if not np.isfinite(vectors[row]).all():
+                rule = "holds NaN or infinity"
+            raise InputError(f"index {self.name!r}: row {row} of the {what} {rule}")
         if self.metric != "cosine":
             return prepared, None
         norms = np.sqrt(squares)

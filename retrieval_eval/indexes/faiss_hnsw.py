@@ -55,7 +55,7 @@ class FaissHnswIndex(FaissIndex):
         self._faiss.hnsw.rng = faiss.RandomGenerator(self.seed)
         self._faiss.add(vectors)
 
-    def _settings(self, search: Any) -> Any:
+    def _settings(self, search: Any, k: int) -> Any:
         import faiss
 
-        return faiss.SearchParametersHNSW(efSearch=search.ef)
+        return faiss.SearchParametersHNSW(efSearch=max(search.ef, k))

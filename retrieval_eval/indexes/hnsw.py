@@ -57,7 +57,8 @@ class HnswIndex(Index):
 
     With one thread a build is the same every time, with more it is not. hnswlib keeps ef on the
     index; here it is set under a lock for each call, so that calls with different settings never
-    mix.
+    mix. It returns ``1 - ip``, so inner products far below 1 (vectors shorter than about 0.01) lose
+    digits: scale such vectors up, or use another backend.
     """
 
     name: ClassVar[str] = "hnsw"
@@ -87,7 +88,7 @@ class HnswIndex(Index):
             max_elements=self.n,
             M=own.M,
             ef_construction=own.ef_construction,
-            random_seed=self.seed,
+            random_seed=self.seed + 1,  # its generator takes 0 and 1 for the same
         )
         self._hnswlib.add_items(vectors, num_threads=self.threads or -1)
 

@@ -84,7 +84,7 @@ class IvfFlatIndex(FaissIndex):
         self._faiss = faiss.IndexIVFFlat(quantiser(d, metric), d, self.parameters.nlist, metric)
         train_seeded(self._faiss, vectors, self.seed)
 
-    def _settings(self, search: Any) -> Any:
+    def _settings(self, search: Any, k: int) -> Any:  # noqa: ARG002 (for graphs)
         import faiss
 
         return faiss.SearchParametersIVF(nprobe=search.nprobe)

@@ -73,7 +73,7 @@ class IvfPqIndex(FaissIndex):
         self._faiss = index
         train_seeded(index, vectors, self.seed)
 
-    def _settings(self, search: Any) -> Any:
+    def _settings(self, search: Any, k: int) -> Any:  # noqa: ARG002 (for graphs)
         import faiss
 
         return faiss.SearchParametersIVF(nprobe=search.nprobe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -257,7 +258,8 @@ def test_a_description_gives_name_type_with_range_and_default() -> None:
     assert rows["M"] == ("int, >= 2, <= 64", "16")
     assert rows["ratio"] == ("float, > 0, < 1", "0.5")
     assert rows["normalize"] == ("bool", "True")
-    assert rows["kind"] == ("Literal['fast', 'exact']", "fast")
+    assert {"fast", "exact"} <= set(re.findall(r"\w+", rows["kind"][0]))
+    assert rows["kind"][1] == "fast"
     assert rows["dim"][1] == "None"
 
 

@@ -85,12 +85,21 @@ def assert_contract(hits: Hits, n_queries: int, k: int, n: int) -> None:
         found = ids[ids >= 0]
         assert len(set(found.tolist())) == len(found)
         assert (ids[: len(found)] == found).all(), "padding comes last"
-        assert (scores[: len(found) - 1] >= scores[1 : len(found)]).all()
+        assert (np.diff(scores[: len(found)]) <= 0).all()
 
 
 def assert_equal_hits(first: Hits, second: Hits) -> None:
     np.testing.assert_array_equal(first.ids, second.ids)
     np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def refusal(action: Callable[[], object]) -> str | None:
+    """Return the message of the InputError that `action` raises, or None if it succeeds."""
+    try:
+        action()
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def test_every_built_in_backend_is_tested_here() -> None:
@@ -205,6 +214,8 @@ def test_a_single_document_is_found(make: Make, name: str, metric: Metric) -> No
 def test_the_scale_of_the_vectors_changes_no_hit_under_inner_product(
     make: Make, name: str, scale: float, documents: Vectors, queries: Vectors
 ) -> None:
+    if name == "hnsw" and scale < 1e-3:
+        pytest.skip("hnswlib returns 1 - ip, which loses digits far below 1, as documented")
     factor = np.float32(scale)
     index = make(name, metric="ip").build(documents * factor)
     hits = index.search(queries, 10, **CASES[name].wide)
@@ -274,10 +285,11 @@ def test_vectors_too_long_for_float32_give_true_hits_or_are_refused(
 ) -> None:
     vectors = np.sign(np.random.default_rng(1).normal(size=(50, D))).astype(np.float32)
     vectors *= np.float32(3e38)  # finite, but neither norm nor inner product is
-    try:
-        hits = make(name, metric=metric).build(vectors).search(vectors[:3], 3)
-    except InputError:
+    message = refusal(lambda: make(name, metric=metric).build(vectors))
+    if message is not None:
+        assert "row 0 of the vectors" in message
         return
+    hits = make(name, metric=metric).build(vectors).search(vectors[:3], 3)
     expected = exact_neighbours(vectors / np.float32(3e38), vectors[:3], 3, metric)[0]
     np.testing.assert_array_equal(hits.ids, expected)
 
@@ -400,9 +412,9 @@ def test_an_unknown_search_parameter_is_refused_with_a_suggestion(
 
 
 def test_flat_has_no_parameters(make: Make, documents: Vectors) -> None:
-    with pytest.raises(InputError, match="unknown parameter 'M'. Available: none"):
+    with pytest.raises(InputError, match=r"unknown parameter 'M'\. Available: none"):
         make("flat", M=8)
-    with pytest.raises(InputError, match="search: unknown parameter 'ef'. Available: none"):
+    with pytest.raises(InputError, match=r"search: unknown parameter 'ef'\. Available: none"):
         make("flat").build(documents).search(documents[:1], 1, ef=8)
 
 
@@ -448,19 +460,17 @@ def test_an_unknown_metric_is_refused(make: Make, name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("seed", [2**31, -1, 1.5])
-def test_a_seed_that_the_library_cannot_take_is_refused(
+def test_a_seed_works_or_is_refused_by_name(
     make: Make, name: str, seed: object, documents: Vectors
 ) -> None:
     if name == "flat":
         pytest.skip("exact search draws nothing")
-    try:
-        make(name, seed=seed).build(documents)
-    except InputError as error:
-        assert "seed" in str(error)
+    message = refusal(lambda: make(name, seed=seed).build(documents))
+    assert message is None or "seed" in message
 
 
 def test_an_unknown_index_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(InputError, match="unknown index 'hsnw'. Did you mean 'hnsw'\\? Available"):
+    with pytest.raises(InputError, match=r"unknown index 'hsnw'\. Did you mean 'hnsw'\? "):
         get_index("hsnw")
 
 
@@ -481,7 +491,7 @@ def test_an_m_that_does_not_divide_the_dimension_is_refused_naming_the_divisors(
 
 
 def test_fewer_vectors_than_quantiser_centroids_are_refused(make: Make, documents: Vectors) -> None:
-    with pytest.raises(InputError, match="nbits is 10, .* at least 1024 vectors .* there are 700"):
+    with pytest.raises(InputError, match=r"nbits is 10, .* at least 1024 vectors .* there are 700"):
         make("ivf-pq", nbits=10).build(documents)
     make("ivf-pq", nbits=9).build(documents)
 
@@ -573,7 +583,7 @@ def test_a_thread_limit_holds_inside_and_is_gone_after(
         assert threadpool_info() == before
         index.search(queries, 3)
         assert threadpool_info() == before
-        monkeypatch.setattr(index, "_bind", lambda k, search: watch(lambda _: 1 / 0))
+        monkeypatch.setattr(index, "_bind", lambda *_: watch(lambda _: 1 / 0))
         with pytest.raises(ZeroDivisionError):
             index.search(queries, 3)
         assert threadpool_info() == before
@@ -784,7 +794,7 @@ class Refusing:
         self.calls = 0
 
     def knn_query(
-        self, queries: Vectors, k: int, num_threads: int
+        self, queries: Vectors, k: int, **_: object
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         self.calls += 1
         if any(k > self.reachable[int(query[0])] for query in queries):
