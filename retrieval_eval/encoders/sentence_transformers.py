@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -54,6 +55,20 @@ class SentenceTransformersParameters:
     device: str | None = None
 
 
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the library's progress bars out of ours while it loads a model, and bring them back."""
+    from transformers.utils import logging
+
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
+
+
 class SentenceTransformersEncoder(Encoder):
     """Encodes with a sentence-transformers model.
 
@@ -93,12 +108,13 @@ class SentenceTransformersEncoder(Encoder):
 
             own = self.parameters
             try:
-                model = SentenceTransformer(
-                    own.model,
-                    revision=own.revision,
-                    device=own.device,
-                    truncate_dim=own.truncate_dim,
-                )
+                with _no_bars():
+                    model = SentenceTransformer(
+                        own.model,
+                        revision=own.revision,
+                        device=own.device,
+                        truncate_dim=own.truncate_dim,
+                    )
             except (OSError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise InputError(

@@ -10,25 +10,16 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.indexes._faiss import FaissIndex
-from retrieval_eval.indexes.hnsw import HnswSearch, ef_note
+from retrieval_eval.indexes.hnsw import HnswBuild, HnswSearch, ef_note
 
 __all__ = ["FaissHnswBuild", "FaissHnswIndex"]
 
 
 @dataclass(frozen=True)
-class FaissHnswBuild:
-    """Build parameters of :class:`FaissHnswIndex`.
-
-    Parameters
-    ----------
-    M : int
-        Links a vector keeps on each layer above the lowest, which keeps twice as many.
-    ef_construction : int
-        Length of the candidate list while building.
-    """
+class FaissHnswBuild(HnswBuild):
+    """Build parameters of :class:`FaissHnswIndex`: those of HNSW, with faiss' own default of M."""
 
     M: Annotated[int, Ge(2)] = 32
-    ef_construction: Annotated[int, Ge(1)] = 200
 
 
 class FaissHnswIndex(FaissIndex):

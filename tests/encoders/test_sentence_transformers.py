@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,10 +41,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = "abcdefghijklmnopqrstuvwxyz"
-    pairs = random.Random(0).sample([a + b for a in letters for b in letters], 130)
+    pairs = [a + b for a in letters for b in "aeiou"]
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters), ":", *pairs, "the", "red"]
     tokenizer = Tokenizer(
-        models.WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]")
+        models.WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token=special[1])
     )
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -56,11 +55,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=64,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        pad_token=special[0],
+        unk_token=special[1],
+        cls_token=special[2],
+        sep_token=special[3],
+        mask_token=special[4],
     ).save_pretrained(made / "bert")
     torch.manual_seed(0)
     config = BertConfig(
@@ -235,7 +234,8 @@ def test_a_real_model_places_related_texts_closer(minilm: Encoder) -> None:
     )
     assert vectors.shape == (3, 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
-    assert vectors[0] @ vectors[1] > 0.4 > 0.2 > vectors[0] @ vectors[2]
+    assert vectors[0] @ vectors[1] > 0.4
+    assert vectors[0] @ vectors[2] < 0.2
 
 
 @pytest.mark.parametrize(

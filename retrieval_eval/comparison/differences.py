@@ -1,210 +1,26 @@
-"""Comparing runs query by query: differences, intervals, tests, and the family they belong to."""
+"""Pairs of runs, measure by measure: the family of comparisons that a table shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_eval.comparison.corrections import correct
+from retrieval_eval.comparison.margins import not_inferior_p
+from retrieval_eval.comparison.resampling import (
+    DEFAULT_DRAWS,
+    bootstrap_intervals,
+    randomization_p,
+)
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation
 
-__all__ = [
-    "CORRECTIONS",
-    "TESTS",
-    "Comparison",
-    "Difference",
-    "bootstrap_intervals",
-    "compare",
-    "correct",
-    "not_inferior_p",
-    "randomization_p",
-]
+__all__ = ["TESTS", "Comparison", "Difference", "compare"]
 
 TESTS = ("randomization",)
-CORRECTIONS = ("holm", "none")
-DEFAULT_DRAWS = 10_000
-_BLOCK_BYTES = 64 * 2**20
-
-
-def _draw_blocks(n: int, draws: int) -> Iterator[int]:
-    """Split draws into blocks whose float64 matrix of n columns stays within the budget."""
-    step = max(1, _BLOCK_BYTES // (8 * n))
-    for start in range(0, draws, step):
-        yield min(step, draws - start)
-
-
-def bootstrap_intervals(
-    values: NDArray[np.float64], *, draws: int = DEFAULT_DRAWS, seed: int, confidence: float = 0.95
-) -> NDArray[np.float64]:
-    """Bootstrap intervals of means over queries, by the percentile method.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (s, n)
-        s series of scores, or of paired differences, over the same n queries.
-    draws : int
-        Number of resamples.
-    seed : int
-        Seed of the resamples, which all series share.
-    confidence : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    ndarray of float64, shape (s, 2)
-        Lower and upper bounds, in the unit of the values. Constant series give their constant.
-
-    References
-    ----------
-    Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
-
-    Examples
-    --------
-    >>> bootstrap_intervals(np.array([[0.5, 0.5, 0.5]]), seed=0).tolist()
-    [[0.5, 0.5]]
-    """
-    series, n = values.shape
-    # Resampling deviations from the mean keeps a constant series free of rounding noise.
-    mean = values.mean(axis=1, keepdims=True)
-    centred = np.where(np.ptp(values, axis=1, keepdims=True) == 0, 0.0, values - mean)
-    mean = np.where(np.ptp(values, axis=1, keepdims=True) == 0, values[:, :1], mean)
-    rng = np.random.default_rng(seed)
-    parts = []
-    for block in _draw_blocks(n, draws):
-        picks = rng.integers(0, n, size=(block, n), dtype=np.int32)
-        flat = (picks + np.arange(block, dtype=np.int64)[:, None] * n).ravel()
-        weights = np.bincount(flat, minlength=block * n).reshape(block, n)
-        parts.append(weights.astype(np.float64) @ centred.T / n)
-    means = np.concatenate(parts) if parts else np.zeros((1, series))
-    tail = (1 - confidence) / 2
-    bounds: NDArray[np.float64] = np.quantile(means, [tail, 1 - tail], axis=0).T + mean
-    return bounds
-
-
-def randomization_p(
-    differences: NDArray[np.float64], *, draws: int = DEFAULT_DRAWS, seed: int
-) -> NDArray[np.float64]:
-    """Two-sided paired randomization (sign-flip) test of a mean difference of zero.
-
-    Exact, over all ``2**n`` sign patterns of the n differences that are not zero, where that is at
-    most `draws`. Otherwise by Monte Carlo, ``p = (1 + b) / (1 + draws)``, never 0. Sums that agree
-    but for the rounding of float64 count as ties, so that p is the same on every machine.
-
-    Parameters
-    ----------
-    differences : ndarray of float64, shape (s, n)
-        Paired differences of s comparisons over the same n queries.
-    draws : int
-        Number of random sign patterns, which all comparisons share.
-    seed : int
-        Seed of the patterns.
-
-    Returns
-    -------
-    ndarray of float64, shape (s,)
-        p values; 1 where no query differs.
-
-    References
-    ----------
-    Smucker, Allan & Carterette 2007, A comparison of statistical significance tests for
-    information retrieval evaluation.
-
-    Examples
-    --------
-    >>> randomization_p(np.array([[1.0, 1.0, 1.0, 0.0]]), seed=0).tolist()
-    [0.25]
-    """
-    n = differences.shape[1]
-    observed = np.abs(differences.sum(axis=1))
-    threshold = observed - n * 2.0**-50 * np.abs(differences).sum(axis=1)
-    result = np.ones(len(differences))
-    by_chance = []
-    for row, one in enumerate(differences):
-        moved = one[one != 0]
-        if len(moved) > np.log2(draws):
-            by_chance.append(row)
-        elif len(moved):
-            patterns = np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1
-            sums = (1.0 - 2.0 * patterns) @ moved
-            result[row] = np.mean(np.abs(sums) >= threshold[row])
-    if by_chance:
-        rng = np.random.default_rng(seed)
-        chosen = np.ascontiguousarray(differences[by_chance].T)
-        reached = np.zeros(len(by_chance), dtype=np.int64)
-        width = -(-n // 8)
-        for block in _draw_blocks(n, draws):
-            raw = np.frombuffer(rng.bytes(block * width), dtype=np.uint8).reshape(block, width)
-            signs = 1.0 - 2.0 * np.unpackbits(raw, axis=1, count=n)
-            reached += np.count_nonzero(np.abs(signs @ chosen) >= threshold[by_chance], axis=0)
-        result[by_chance] = (1 + reached) / (1 + draws)
-    return result
-
-
-def not_inferior_p(differences: NDArray[np.float64], margin: float) -> float:
-    """One-sided paired t test of the hypothesis that the mean difference is at most ``-margin``.
-
-    Parameters
-    ----------
-    differences : ndarray of float64, shape (n,)
-        Candidate minus reference, for each query.
-    margin : float
-        What may be lost, in the unit of the measure; above 0.
-
-    Returns
-    -------
-    float
-        A small p says: not worse than the reference by the margin or more. NaN for one query.
-
-    Examples
-    --------
-    >>> not_inferior_p(np.zeros(10), 0.01)
-    0.0
-    """
-    from scipy.special import stdtr
-
-    n = len(differences)
-    if n < 2:
-        return float("nan")
-    mean, spread = differences.mean(), differences.std(ddof=1)
-    if spread == 0:
-        return 0.0 if mean > -margin else 1.0
-    return float(stdtr(n - 1, -(mean + margin) / (spread / np.sqrt(n))))
-
-
-def correct(p: NDArray[np.float64], method: str) -> NDArray[np.float64]:
-    """Adjust p values for the number of comparisons in their family.
-
-    Parameters
-    ----------
-    p : ndarray of float64, shape (f,)
-        All p values of the family; NaN is not allowed in.
-    method : {'holm', 'none'}
-        Holm 1979 holds the family-wise error rate under any dependence.
-
-    Returns
-    -------
-    ndarray of float64, shape (f,)
-        Adjusted p values, at most 1.
-
-    Examples
-    --------
-    >>> correct(np.array([0.01, 0.04, 0.03]), "holm").round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    if method not in CORRECTIONS:
-        raise unknown_name("correction", method, CORRECTIONS)
-    if np.isnan(p).any():
-        raise InputError("a p value is NaN: a family must hold defined p values only")
-    if method == "none":
-        return p.copy()
-    order = np.argsort(p, kind="stable")
-    scaled = p[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
-    return adjusted
 
 
 @dataclass(frozen=True)
