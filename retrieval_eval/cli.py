@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +17,10 @@ from retrieval_eval import __version__
 from retrieval_eval.errors import InputError, RetrievalEvalError
 
 __all__ = ["app", "main"]
+
+if TYPE_CHECKING:
+    from retrieval_eval.store import Store
+    from retrieval_eval.sweep import Sweep
 
 app = typer.Typer(
     name="retrieval-eval",
@@ -120,10 +124,23 @@ def run(
 ) -> int:
     """Run a whole sweep, or go on with one that was stopped, and print its leaderboard."""
     from retrieval_eval.store import Store
-    from retrieval_eval.sweep import load_sweep, make_plan, run_sweep
+    from retrieval_eval.sweep import load_sweep
+    from retrieval_eval.sweep.config import SweepError, line_of, sweep_file
 
     sweep = load_sweep(config, tuple(set_ or ()))
     store = Store(cache) if cache else Store.default()
+    try:
+        return _run(sweep, store, out, skip_unavailable=skip_unavailable, dry_run=dry_run)
+    except SweepError as error:
+        path = sweep_file(config)
+        raise InputError(f"{path}:{line_of(path, error.location)}: {error}") from error
+
+
+def _run(
+    sweep: Sweep, store: Store, out: Path | None, *, skip_unavailable: bool, dry_run: bool
+) -> int:
+    from retrieval_eval.sweep import make_plan, run_sweep
+
     if dry_run:
         from retrieval_eval.report.terminal import print_table
 

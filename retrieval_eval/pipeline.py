@@ -90,6 +90,7 @@ def embed(
         If a vector holds NaN or infinity, or is zero where that says nothing.
     """
     fitted: list[Encoder] = []
+    identity = encoder.identity()
 
     def ready() -> Encoder:
         if not fitted:
@@ -100,7 +101,7 @@ def embed(
         fields = {
             "texts": fingerprint,
             "kind": kind,
-            "encoder": encoder.identity(),
+            "encoder": identity,
             "versions": library_versions(*encoder.distributions),
             "fitted_on": dataset.corpus_fingerprint if encoder.needs_fit else None,
         }
@@ -140,7 +141,7 @@ def _write_vectors(
         check_embeddings(
             vectors,
             ids[start:stop],
-            what=f"encoder {encoder.name!r}, {kind}",
+            what=f"{encoder.origin(kind)}: {kind}",
             zero_allowed=encoder.zero_means_no_match,
         )
         if out is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from retrieval_eval.encoders.base import Encoder, Kind
@@ -42,7 +42,7 @@ class LsaParameters:
     stop_words: Literal["english"] | None = "english"
     sublinear_tf: bool = True
     split_identifiers: bool = False
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
 
 
 _JOINTS = re.compile(r"_|(?<=[a-z0-9])(?=[A-Z])")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from retrieval_eval.store import file_digest
 __all__ = ["PrecomputedEncoder", "PrecomputedParameters"]
 
 _BLOCK_ROWS = 8192
+_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,19 @@ class PrecomputedEncoder(Encoder):
             raise InputError(f"encoder 'precomputed': {path}: there is no such file")
         return path
 
+    def origin(self, kind: Kind) -> str:
+        """Return the file."""
+        return str(self._path(kind))
+
     def _open(self, kind: Kind) -> NDArray[Any]:
         path = self._path(kind)
+        with path.open("rb") as stream:
+            magic = stream.read(len(_MAGIC))
+        if magic != _MAGIC:  # np.load would try archives and pickles, too
+            raise InputError(f"{path}: not a .npy file: it starts with {magic!r}, not {_MAGIC!r}")
         try:
             vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise InputError(f"{path}: not a readable .npy file: {error}") from None
         if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
             shape = getattr(vectors, "shape", "?")

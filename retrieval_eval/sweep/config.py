@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +18,17 @@ from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.parameters import make_parameters
 from retrieval_eval.timing import TimingOptions
 
-__all__ = ["CompareOptions", "Entry", "Sweep", "load_sweep", "parse_entry"]
+__all__ = [
+    "CompareOptions",
+    "Entry",
+    "Sweep",
+    "SweepError",
+    "line_of",
+    "load_sweep",
+    "located",
+    "parse_entry",
+    "sweep_file",
+]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -54,7 +65,7 @@ class CompareOptions:
     margin: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
 
 
-class _SweepError(InputError):
+class SweepError(InputError):
     """A defect of a sweep, with the path of keys that leads to it."""
 
     def __init__(self, message: str, location: tuple[int | str, ...]) -> None:
@@ -136,7 +147,7 @@ class Sweep(BaseModel):
         except ValidationError as error:
             raise _explain(error) from None
         if self.neighbour_recall > self.k:
-            raise _SweepError(
+            raise SweepError(
                 f"neighbour_recall is {self.neighbour_recall}, but only k={self.k} hits are asked "
                 "for: raise k or lower it",
                 ("neighbour_recall",),
@@ -151,25 +162,36 @@ _HINTS = {
 }
 
 
-def _explain(error: ValidationError) -> _SweepError:
+def _explain(error: ValidationError) -> SweepError:
     """Turn pydantic's first complaint into a sentence of ours."""
     errors = error.errors()
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     location = tuple(first["loc"])
     key = str(location[-1])
     if first["type"] == "extra_forbidden":
-        return _SweepError(str(unknown_name("key", key, Sweep.model_fields)), location)
+        return SweepError(str(unknown_name("key", key, Sweep.model_fields)), location)
     if first["type"] == "missing":
-        return _SweepError(f"the key {key!r} is missing", ())
+        return SweepError(f"the key {key!r} is missing", ())
     if first["type"] == "value_error":
-        return _SweepError(str(first["ctx"]["error"]), location)
+        return SweepError(str(first["ctx"]["error"]), location)
     top = str(location[0])
     if top in ("datasets", "encoders", "indexes") and len(location) > 1:
         place = location[:2]
-        return _SweepError(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
+        return SweepError(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
     hint = f" ({_HINTS[top]})" if top in _HINTS else ""
     path = ".".join(str(part) for part in location)
-    return _SweepError(f"{path} is {first['input']!r}: {first['msg']}{hint}", location)
+    return SweepError(f"{path} is {first['input']!r}: {first['msg']}{hint}", location)
+
+
+@contextlib.contextmanager
+def located(*location: int | str) -> Iterator[None]:
+    """Add the place in the sweep to an error that a value there causes."""
+    try:
+        yield
+    except SweepError:
+        raise
+    except InputError as error:
+        raise SweepError(str(error), location) from error
 
 
 def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
@@ -190,6 +212,11 @@ def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
     return name, dict(parameters or {})
 
 
+def sweep_file(path: str | Path) -> Path:
+    """Return the file that a path, or a name from ``experiments/``, stands for."""
+    return catalogue_file("experiments", str(path)) or Path(path)
+
+
 def load_sweep(path: str | Path, settings: tuple[str, ...] = ()) -> Sweep:
     """Read a sweep file.
 
@@ -205,7 +232,7 @@ def load_sweep(path: str | Path, settings: tuple[str, ...] = ()) -> Sweep:
     InputError
         Naming file, line, key and rule.
     """
-    found = catalogue_file("experiments", str(path)) or Path(path)
+    found = sweep_file(path)
     if not found.is_file():
         if not str(path).endswith((".yaml", ".yml")):
             raise unknown_name("sweep", str(path), catalogue_names("experiments"))
@@ -232,7 +259,7 @@ def load_sweep(path: str | Path, settings: tuple[str, ...] = ()) -> Sweep:
         raise InputError(f"{found}: the key {odd!r} must be text")
     try:
         return Sweep(**data)
-    except _SweepError as problem:
+    except SweepError as problem:
         line = _line_of(node, problem.location)
         raise InputError(f"{found}:{line}: {problem}") from None
 
@@ -252,8 +279,12 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
             _refuse_repeated_keys(path, value)
 
 
+def line_of(path: Path, location: tuple[int | str, ...]) -> int:
+    """Return the line of the deepest key on the way to `location` in a sweep file, from 1."""
+    return _line_of(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), location)
+
+
 def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """Return the line of the deepest key on the way to `location`, from 1."""
     line = 1
     for part in location:
         if isinstance(node, yaml.MappingNode):

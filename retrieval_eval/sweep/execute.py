@@ -16,6 +16,7 @@ from retrieval_eval.evaluation import Evaluation, Evaluator, parse_measure
 from retrieval_eval.pipeline import Searched, build, embed, find_truth, score, search
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
+from retrieval_eval.sweep.config import located
 from retrieval_eval.sweep.plan import Plan, Row
 from retrieval_eval.sweep.progress import Bars
 
@@ -146,7 +147,8 @@ def _run_encoder(
             embeddings = embed(store, dataset, choice.encoder, advance)
         for row in usable:  # the dimension may be known only now
             index = row.index.index
-            index.check(index.parameters, *embeddings.documents.shape)
+            with located("indexes", row.index.place):
+                index.check(index.parameters, *embeddings.documents.shape)
         truth = find_truth(store, embeddings, sweep.metric, sweep.neighbour_recall)
         found: list[Outcome] = []
         for _, group in itertools.groupby(usable, key=lambda row: id(row.index)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_yaml
@@ -14,7 +15,7 @@ from retrieval_eval.evaluation import measure_depth, parse_measure
 from retrieval_eval.indexes import INDEXES, Index
 from retrieval_eval.parameters import expand_grid, make_parameters
 from retrieval_eval.store import Store, digest
-from retrieval_eval.sweep.config import Entry, Sweep, parse_entry
+from retrieval_eval.sweep.config import Entry, Sweep, SweepError, located, parse_entry
 
 __all__ = ["EncoderChoice", "IndexChoice", "Plan", "Row", "make_plan"]
 
@@ -31,11 +32,19 @@ class EncoderChoice:
         Not fitted.
     missing : str or None
         Why it cannot be used here.
+    place : int
+        Which entry of the sweep it comes from.
     """
 
     label: str
     encoder: Encoder
     missing: str | None
+    place: int
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The encoder's identity, asked for once: it may take reading gigabytes of weights."""
+        return {"label": self.label} if self.missing else self.encoder.identity()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +63,8 @@ class IndexChoice:
         How tables show a setting, and the setting with all its fields.
     missing : str or None
         Why it cannot be used here.
+    place : int
+        Which entry of the sweep it comes from.
     """
 
     name: str
@@ -61,6 +72,7 @@ class IndexChoice:
     index: Index
     settings: tuple[tuple[str, dict[str, Any]], ...]
     missing: str | None
+    place: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,22 +170,21 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
     MissingExtraError
         If a library is not installed.
     """
-    measures = list(dict.fromkeys(parse_measure(name, "measures") for name in sweep.measures))
-    margins = {parse_measure(name, "compare.margin") for name in sweep.compare.margin}
-    for name in sorted(margins - set(measures)):
-        raise unknown_name("measure (of compare.margin)", name, measures)
-    for name in measures:
-        depth = measure_depth(name)
-        if depth is not None and depth > sweep.k:
-            raise InputError(
-                f"measure {name} looks at {depth} documents, but k is {sweep.k}: raise k"
-            )
-    sources = [_dataset(entry) for entry in sweep.datasets]
-    encoders = [choice for entry in sweep.encoders for choice in _encoders(entry)]
-    indexes = [choice for entry in sweep.indexes for choice in _indexes(entry, sweep)]
+    measures = _measures(sweep)
+    sources, encoders, indexes = [], [], []
+    for place, entry in enumerate(sweep.datasets):
+        with located("datasets", place):
+            sources.append(_dataset(entry))
+    for place, entry in enumerate(sweep.encoders):
+        with located("encoders", place):
+            encoders += _encoders(entry, place)
+    for place, entry in enumerate(sweep.indexes):
+        with located("indexes", place):
+            indexes += _indexes(entry, place, sweep)
     _refuse_repeats("encoder", [choice.label for choice in encoders])
     _refuse_repeats("index", [f"{i.shown} {s}" for i in indexes for s, _ in i.settings])
-    reference = _reference(sweep.compare.reference, indexes)
+    with located("compare", "reference"):
+        reference = _reference(sweep.compare.reference, indexes)
     if not skip_unavailable:
         for encoder in encoders:
             encoder.encoder.require()
@@ -189,20 +200,50 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
         for shown, setting in index.settings
     ]
     for dataset in datasets:
-        n = len(dataset.document_ids)
-        if sweep.k > n:
-            raise InputError(
-                f"k is {sweep.k}, but the corpus of dataset {dataset.name!r} has {n} documents: "
-                "lower k"
-            )
-        for encoder in encoders:
-            if encoder.missing:
-                continue
-            encoder.encoder.check(n, len(dataset.query_ids))
-            for index in indexes:
-                index.index.check(index.index.parameters, n, encoder.encoder.dimension())
+        _check_sizes(sweep, dataset, encoders, indexes)
     sweep = sweep.model_copy(update={"measures": measures})
     return Plan(sweep, tuple(rows), reference)
+
+
+def _measures(sweep: Sweep) -> list[str]:
+    """Return the canonical measures; refuse what k or the margins contradict."""
+    with located("measures"):
+        measures = list(dict.fromkeys(parse_measure(name) for name in sweep.measures))
+        for name in measures:
+            depth = measure_depth(name)
+            if depth is not None and depth > sweep.k:
+                raise InputError(
+                    f"measure {name} looks at {depth} documents, but k is {sweep.k}: raise k"
+                )
+    with located("compare", "margin"):
+        margins = {parse_measure(name) for name in sweep.compare.margin}
+        for name in sorted(margins - set(measures)):
+            raise unknown_name("measure (of compare.margin)", name, measures)
+    return measures
+
+
+def _check_sizes(
+    sweep: Sweep,
+    dataset: Dataset,
+    encoders: Sequence[EncoderChoice],
+    indexes: Sequence[IndexChoice],
+) -> None:
+    """Refuse what cannot work for a dataset of this size."""
+    n = len(dataset.document_ids)
+    if sweep.k > n:
+        message = (
+            f"k is {sweep.k}, but the corpus of dataset {dataset.name!r} has {n} documents: lower k"
+        )
+        raise SweepError(message, ("k",))
+    for encoder in encoders:
+        if encoder.missing:
+            continue
+        with located("encoders", encoder.place):
+            encoder.encoder.check(n, len(dataset.query_ids))
+            dimension = encoder.encoder.dimension()
+        for index in indexes:
+            with located("indexes", index.place):
+                index.index.check(index.index.parameters, n, dimension)
 
 
 def _row(
@@ -217,7 +258,7 @@ def _row(
         "corpus": dataset.corpus_fingerprint,
         "queries": dataset.queries_fingerprint,
         "qrels": dataset.qrels.fingerprint,
-        "encoder": encoder.label if encoder.missing else encoder.encoder.identity(),
+        "encoder": encoder.identity,
         "index": index.index.identity(),
         "setting": setting,
         "k": sweep.k,
@@ -237,7 +278,7 @@ def _refuse_repeats(kind: str, names: Sequence[str]) -> None:
 def _dataset(entry: Entry) -> tuple[str, DatasetSource]:
     name, parameters = parse_entry(entry)
     label = parameters.pop("label", None)
-    found, source = dataset_source(name, where="datasets", **parameters)
+    found, source = dataset_source(name, **parameters)
     source.require()
     return str(label or found), source
 
@@ -255,28 +296,29 @@ def _why_missing(thing: Encoder | Index) -> str | None:
     return None
 
 
-def _encoders(entry: Entry) -> list[EncoderChoice]:
+def _encoders(entry: Entry, place: int) -> list[EncoderChoice]:
     name, parameters = parse_entry(entry)
     label = parameters.pop("label", None)
-    cls = ENCODERS.load(name, where="encoders")
+    cls = ENCODERS.load(name)
     points = list(expand_grid(parameters))
     grid = [key for key, value in parameters.items() if isinstance(value, list)]
     choices = []
     for point in points:
         encoder = cls(**point)
         shown = _shown(str(label), {key: point[key] for key in grid}) if label else ""
-        choices.append(EncoderChoice(shown or _shown(name, point), encoder, _why_missing(encoder)))
+        shown = shown or _shown(name, point)
+        choices.append(EncoderChoice(shown, encoder, _why_missing(encoder), place))
     return choices
 
 
-def _indexes(entry: Entry, sweep: Sweep) -> list[IndexChoice]:
+def _indexes(entry: Entry, place: int, sweep: Sweep) -> list[IndexChoice]:
     name, parameters = parse_entry(entry)
     label = parameters.pop("label", None)
     search = parameters.pop("search", None) or {}
     if not isinstance(search, dict):
         raise InputError(f"indexes: {name!r}: search must hold search parameters")
     backend, fixed, fixed_search = _specification(name)
-    cls = INDEXES.load(backend, where="indexes")
+    cls = INDEXES.load(backend)
     choices = []
     for point in expand_grid({**fixed, **parameters}):
         index = cls(metric=sweep.metric, seed=sweep.seed, threads=sweep.timing.threads, **point)
@@ -287,7 +329,8 @@ def _indexes(entry: Entry, sweep: Sweep) -> list[IndexChoice]:
             settings.append((_shown("", asked), asdict(full)))
         shown = _shown(str(label or name), {key: point[key] for key in parameters})
         missing = _why_missing(index)
-        choices.append(IndexChoice(str(label or name), shown, index, tuple(settings), missing))
+        found = IndexChoice(str(label or name), shown, index, tuple(settings), missing, place)
+        choices.append(found)
     return choices
 
 
@@ -296,9 +339,7 @@ def _specification(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     path = catalogue_file("indexes", name)
     if path is None:
         if name not in INDEXES.names() and ":" not in name:
-            raise unknown_name(
-                "index", name, {*catalogue_names("indexes"), *INDEXES.names()}, "indexes"
-            )
+            raise unknown_name("index", name, {*catalogue_names("indexes"), *INDEXES.names()})
         return name, {}, {}
     content = read_yaml(path)
     if not isinstance(content.get("backend"), str):

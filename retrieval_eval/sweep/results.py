@@ -19,7 +19,7 @@ from retrieval_eval.sweep.plan import Plan
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Results", "check_target", "read_manifest", "write_results"]
+__all__ = ["Results", "check_target", "is_finished", "read_manifest", "write_results"]
 
 _MANIFEST = "manifest.json"
 FORMAT = 1
@@ -77,6 +77,18 @@ class Results:
         from retrieval_eval.report.terminal import print_leaderboard
 
         print_leaderboard(self.rows, self.comparisons, self.manifest, self.folder)
+
+
+def is_finished(folder: Path, key: str) -> bool:
+    """Whether a folder holds the whole results of the sweep with this key, no row failed."""
+    manifest = read_manifest(folder)
+    tables = ("results.parquet", "per_query.parquet", "comparisons.parquet")
+    return (
+        manifest is not None
+        and manifest["sweep_key"] == key
+        and not manifest["rows"]["failed"]
+        and all((folder / name).is_file() for name in tables)
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from retrieval_eval.sweep.results import (
     FORMAT,
     Results,
     check_target,
+    is_finished,
     now,
     read_manifest,
     write_results,
@@ -71,9 +72,8 @@ def run_sweep(
     plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
     facts = _facts(plan)
     key = digest(facts)
-    earlier = read_manifest(folder)
-    if earlier and earlier["sweep_key"] == key and not earlier["rows"]["failed"]:
-        return Results(folder, earlier, fresh=False)
+    if is_finished(folder, key):
+        return Results(folder, read_manifest(folder) or {}, fresh=False)
 
     started, began = now(), perf_counter()
     outcomes = run_plan(plan, store, progress=progress)
