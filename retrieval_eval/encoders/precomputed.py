@@ -71,10 +71,10 @@ class PrecomputedEncoder(Encoder):
             vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise InputError(f"{path}: not a readable .npy file: {error}") from None
-        if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
-            shape = getattr(vectors, "shape", "?")
-            dtype = getattr(vectors, "dtype", "several arrays")
-            raise InputError(f"{path}: expected floats of shape (n, d), found {dtype} {shape}")
+        if vectors.ndim != 2 or vectors.dtype.kind != "f":
+            raise InputError(
+                f"{path}: expected floats of shape (n, d), found {vectors.dtype} {vectors.shape}"
+            )
         return vectors
 
     def dimension(self) -> int | None:

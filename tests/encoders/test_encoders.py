@@ -308,7 +308,7 @@ def test_pickles_are_refused_and_never_loaded(tmp_path: Path, form: str) -> None
         lambda: encoder.encode([""], "document"),
         encoder.dimension,
     ):
-        with pytest.raises(InputError, match=r"documents.npy: not a readable .npy file"):
+        with pytest.raises(InputError, match=r"documents.npy: not a (readable )?\.npy file"):
             action()
     encoder.identity()
     assert not touched.exists()
@@ -326,7 +326,7 @@ def test_files_that_are_no_arrays_are_refused(
 ) -> None:
     parameters = files(vectors_of(5), vectors_of(2))
     Path(parameters["documents"]).write_bytes(content)
-    with pytest.raises(InputError, match=r"documents.npy: not a readable .npy file"):
+    with pytest.raises(InputError, match=r"documents.npy: not a (readable )?\.npy file"):
         get_encoder("precomputed", **parameters).check(5, 2)
 
 
@@ -339,7 +339,7 @@ def test_a_damaged_header_is_refused(
     content = bytearray(path.read_bytes())
     content[place] = byte
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"documents.npy: not a readable .npy file"):
+    with pytest.raises(InputError, match=r"documents.npy: not a (readable )?\.npy file"):
         get_encoder("precomputed", **parameters).check(5, 2)
 
 
@@ -347,7 +347,7 @@ def test_a_cut_file_is_refused(files: Callable[..., dict[str, str]]) -> None:
     parameters = files(vectors_of(5), vectors_of(2))
     path = Path(parameters["documents"])
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(InputError, match=r"documents.npy: not a readable .npy file"):
+    with pytest.raises(InputError, match=r"documents.npy: not a (readable )?\.npy file"):
         get_encoder("precomputed", **parameters).check(5, 2)
 
 
@@ -357,7 +357,7 @@ def test_several_arrays_in_one_file_are_refused(
     parameters = files(vectors_of(5), vectors_of(2))
     np.savez(tmp_path / "both.npz", a=vectors_of(5))
     encoder = get_encoder("precomputed", **{**parameters, "documents": str(tmp_path / "both.npz")})
-    with pytest.raises(InputError, match=r"both.npz: expected floats .* several arrays"):
+    with pytest.raises(InputError, match=r"both.npz: not a \.npy file"):
         encoder.check(5, 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from retrieval_eval.encoders import Encoder, get_encoder
 from retrieval_eval.errors import InputError
+from retrieval_eval.store import Store
+from retrieval_eval.sweep import Sweep, run_sweep
 
 st = pytest.importorskip(
     "sentence_transformers",
@@ -256,3 +259,56 @@ def test_a_real_model_agrees_with_stored_embeddings(
     assert cosines.min() > 0.999
     others = np.sum(found * np.roll(stored, 1, axis=0), axis=1)
     assert others.max() < 0.99, "any text agrees, so this shows nothing"
+
+
+# through a sweep
+
+
+def write_folder(folder: Path, documents: dict[str, str], queries: dict[str, str]) -> Path:
+    """Write a dataset in BEIR's layout; query qN has the one relevant document N."""
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", documents), ("queries", queries)):
+        lines = (json.dumps({"_id": key, "text": text}) for key, text in texts.items())
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    rows = (f"{query}\t{query.removeprefix('q')}\t1" for query in queries)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(rows))
+    return folder
+
+
+def sweep_with(model: Path, dataset: Path, tmp_path: Path, **parameters: Any) -> dict[str, Any]:
+    sweep = Sweep(
+        name="models",
+        datasets=[str(dataset)],
+        encoders=[{"sentence-transformers": {"model": str(model), "label": "m", **parameters}}],
+        indexes=["flat", {"ivf-flat": {"nlist": 2, "search": {"nprobe": 2}}}],
+        k=10,
+        measures=["nDCG@10", "RR@10"],
+        timing={"repeats": 1, "latency_queries": 2, "batch_queries": 2},
+        compare={"draws": 200},
+    )
+    results = run_sweep(sweep, out=tmp_path / "results", store=Store(tmp_path / "cache"))
+    assert results.rows["status"].to_list() == ["ok", "ok"]
+    assert results.rows["neighbour_recall@10"].to_list() == [1.0, 1.0]
+    assert not results.comparisons["significant"].any()
+    return dict(results.rows.row(0, named=True))
+
+
+def test_a_model_built_here_runs_through_a_sweep(tiny: Path, tmp_path: Path) -> None:
+    words = ["apple", "engine", "plum", "steam", "river", "stone", "cloud", "paper", "glass"]
+    documents = {str(n): f"the {a} and {b}" for n, (a, b) in enumerate(permutations(words, 2))}
+    queries = {f"q{n}": documents[str(n)] for n in range(0, 40, 4)}  # each its own document
+    row = sweep_with(tiny, write_folder(tmp_path / "data", documents, queries), tmp_path)
+    assert row["RR@10"] == 1.0
+    assert row["n_queries"] == 10
+
+
+def test_a_real_model_runs_through_a_sweep(collections: Path, tmp_path: Path) -> None:
+    if not os.environ.get(_MODEL):
+        pytest.skip(f"{_MODEL} is not set: it names a folder with all-MiniLM-L6-v2")
+    with (collections / "scifact" / "corpus.jsonl").open(encoding="utf-8") as stream:
+        records = [json.loads(line) for line, _ in zip(stream, range(60), strict=False)]
+    documents = {record["_id"]: record["text"] for record in records}
+    queries = {f"q{record['_id']}": record["title"] for record in records[:20]}
+    dataset = write_folder(tmp_path / "data", documents, queries)
+    row = sweep_with(Path(os.environ[_MODEL]), dataset, tmp_path)
+    assert row["RR@10"] > 0.9  # an abstract is found by its title
