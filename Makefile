@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-CXX_FOUND := $(shell command -v c++ || command -v g++ || command -v clang++)
+# hnswlib has no wheels: without a compiler its rows of the demo and its tests are skipped, and say so.
+HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint type bench clean
 
-# The demo needs no compiler: without one, the rows of hnswlib are skipped and say so.
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
 
@@ -33,13 +33,11 @@ $(VENV)/bin/python:
 
 $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e ".[wordllama]"
-ifneq ($(CXX_FOUND),)
-	-$(PIP) -e ".[hnsw]"
-endif
+	$(HNSWLIB)
 	touch $@
 
-$(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[all,test]"
+$(VENV)/test.stamp: $(VENV)/demo.stamp
+	$(PIP) -e ".[sentence-transformers,test]"
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
