@@ -19,9 +19,18 @@ __all__ = ["Evaluation", "Evaluator", "evaluate", "measure_depth", "parse_measur
 
 
 _KNOWN = (
-    *("AP", "Bpref", "ERR", "NumRel", "NumRet", "P", "R"),
-    *("RBP", "RR", "Rprec", "Success", "infAP", "nDCG"),
+    *("AP", "Bpref", "IPrec", "Judged", "NumRel", "NumRet", "P", "R"),
+    *("RR", "Rprec", "SetAP", "SetF", "SetP", "SetR", "Success", "infAP", "nDCG"),
 )
+
+
+def _providers() -> Any:
+    """Return what computes measures: libraries only, no scripts in processes of their own."""
+    import ir_measures
+
+    return ir_measures.providers.FallbackProvider(
+        [ir_measures.pytrec_eval, ir_measures.judged, ir_measures.msmarco]
+    )
 
 
 def parse_measure(text: str, where: str = "") -> str:
@@ -47,23 +56,23 @@ def parse_measure(text: str, where: str = "") -> str:
     Traceback (most recent call last):
     ...
     retrieval_eval.errors.InputError: unknown measure 'ndgc'. Did you mean 'nDCG'? \
-Available: AP, Bpref, ERR, NumRel, NumRet, P, R, RBP, RR, Rprec, Success, infAP, nDCG
+Available: AP, Bpref, IPrec, Judged, NumRel, NumRet, P, R, RR, Rprec, SetAP, SetF, SetP, SetR, \
+Success, infAP, nDCG
     """
     import ir_measures
 
     prefix = f"{where}: " if where else ""
     try:
         measure = ir_measures.parse_measure(text)
+        measure.validate_params()
     except NameError:
         stem = re.split(r"[(@]", text)[0]
         raise unknown_name("measure", stem, _KNOWN, where) from None
     except Exception as error:  # noqa: BLE001 (the parser raises whatever its grammar hits)
         reason = " ".join(str(error).split())
         raise InputError(f"{prefix}measure {text!r} cannot be read: {reason}") from None
-    if not ir_measures.DefaultPipeline.supports(measure):
-        raise InputError(
-            f"{prefix}measure {text!r}: nothing installed computes it with these settings"
-        )
+    if measure.params.get("cutoff", 1) == 0 or not _providers().supports(measure):
+        raise InputError(f"{prefix}measure {text!r} cannot be computed with these parameters")
     return str(measure)
 
 
@@ -150,7 +159,12 @@ class Evaluator:
         self.qrels = qrels
         self.measures = tuple(dict.fromkeys(parse_measure(measure) for measure in measures))
         self._parsed = [ir_measures.parse_measure(measure) for measure in self.measures]
-        self._bound: Any = ir_measures.DefaultPipeline.evaluator(self._parsed, qrels.mapping)
+        # All negative grades mean the same, and trec_eval's code writes out of bounds below -1.
+        grades = {
+            query: {document: max(grade, -1) for document, grade in judged.items()}
+            for query, judged in qrels.mapping.items()
+        }
+        self._bound: Any = _providers().evaluator(self._parsed, grades)
 
     def evaluate(self, run: Run) -> Evaluation:
         """Score one run; the run is not changed."""

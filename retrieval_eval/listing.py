@@ -27,8 +27,7 @@ _MEASURES = (
     ("Success@k", "0 or 1", "whether a relevant document is among the first k"),
     ("Rprec", "0 to 1", "precision at rank R, the number of relevant documents"),
     ("Bpref", "0 to 1", "how rarely judged non-relevant documents stand before relevant ones"),
-    ("RBP(p=0.8)", "0 to 1", "rank-biased precision with persistence p"),
-    ("ERR@k", "0 to 1", "expected reciprocal rank"),
+    ("Judged@k", "0 to 1", "share of the first k that was judged at all"),
 )
 
 

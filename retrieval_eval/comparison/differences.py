@@ -180,9 +180,15 @@ def compare(
     for name, margin in margins.items():
         if name not in measures:
             raise unknown_name("measure (of a margin)", name, measures)
-        if margin <= 0:
+        if not 0 < margin < np.inf:
             raise InputError(f"the margin of {name} is {margin}: it must be above 0")
     rows = [_differences(*pair, measures) for pair in pairs]
+    for pair, values in zip(pairs, rows, strict=True):
+        if values.shape != rows[0].shape:
+            raise InputError(
+                f"run {pair[1].run_name!r} was scored on {values.shape[1]} queries, others on "
+                f"{rows[0].shape[1]}: compare runs of one qrels"
+            )
     stacked = np.concatenate(rows)
     intervals = bootstrap_intervals(stacked, draws=draws, seed=seed, confidence=1 - alpha)
     p_values = randomization_p(stacked, draws=draws, seed=seed)
@@ -219,6 +225,8 @@ def _differences(
     reference: Evaluation, candidate: Evaluation, measures: tuple[str, ...]
 ) -> NDArray[np.float64]:
     for one in (reference, candidate):
+        if np.isnan(one.values).any():
+            raise InputError(f"run {one.run_name!r} has a score that is not a number")
         if one.measures != measures:
             raise InputError(
                 f"run {one.run_name!r} was scored by {', '.join(one.measures)}, "
