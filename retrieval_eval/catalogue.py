@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from retrieval_eval.errors import InputError
+from retrieval_eval.errors import InputError, unknown_name
 
-__all__ = ["catalogue_file", "catalogue_names", "read_yaml"]
+__all__ = ["catalogue_file", "catalogue_names", "read_specification"]
 
 Folder = Literal["indexes", "datasets", "experiments"]
 
@@ -55,13 +55,27 @@ def catalogue_file(folder: Folder, name: str) -> Path | None:
     return path if name in catalogue_names(folder) and path.is_file() else None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold a mapping.
+def read_specification(
+    path: Path, required: str, texts: tuple[str, ...], mappings: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read a YAML file of one of the folders, strictly.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    required : str
+        The key that must be there; it holds text.
+    texts : tuple of str
+        Keys that hold text, or plain values for people to read.
+    mappings : tuple of str
+        Keys that hold keys of their own; an empty mapping where they are left out.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is not YAML, or holds something else than a mapping.
+        If the file cannot be read, is not YAML, or a key is unknown, missing or holds the wrong
+        kind of value.
     """
     import yaml
 
@@ -73,4 +87,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
+    for key in data:
+        if key not in (required, *texts, *mappings):
+            raise unknown_name("key", key, (required, *texts, *mappings), str(path))
+    if not isinstance(data.get(required), str):
+        raise InputError(f"{path}: the key {required!r} must be there and hold a name")
+    for key in mappings:
+        data[key] = data.get(key) or {}
+        if not isinstance(data[key], dict):
+            raise InputError(f"{path}: {key!r} must hold keys of its own, got {data[key]!r}")
     return data

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_yaml
+from retrieval_eval.catalogue import catalogue_file, catalogue_names
 from retrieval_eval.comparison import TESTS
-from retrieval_eval.datasets import DATASETS
+from retrieval_eval.datasets import DATASETS, read_card
 from retrieval_eval.encoders import ENCODERS
 from retrieval_eval.indexes import INDEXES
 from retrieval_eval.parameters import describe_parameters
@@ -60,7 +60,7 @@ _COLUMNS = [("name", False), ("parameter", False), ("type", False), ("default", 
 
 def _title(name: str) -> str:
     path = catalogue_file("datasets", name)
-    return str(read_yaml(path).get("title", "")) if path else ""
+    return str(read_card(path).get("title", "")) if path else ""
 
 
 def _rows(name: str, parts: Sequence[tuple[str, type[Any]]], requires: Any) -> list[list[str]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_yaml
+from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_specification
 from retrieval_eval.datasets.base import Dataset, DatasetSource
-from retrieval_eval.errors import InputError, unknown_name
+from retrieval_eval.errors import unknown_name
 from retrieval_eval.plugins import PluginTable
 from retrieval_eval.store import Store
 
-__all__ = ["DATASETS", "Dataset", "DatasetSource", "dataset_source", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "DatasetSource", "dataset_source", "load_dataset", "read_card"]
 
 _HERE = "retrieval_eval.datasets"
 
@@ -24,6 +24,22 @@ DATASETS: PluginTable[DatasetSource] = PluginTable(
         "stdlib": f"{_HERE}.stdlib:StdlibCodeSearch",
     },
 )
+
+
+_CARD_TEXTS = (
+    "title",
+    "licence",
+    "language",
+    "relevance",
+    "recommended_measures",
+    "method",
+    "homepage",
+)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read a dataset card: what it says of the data, its ``source`` and the ``parameters``."""
+    return read_specification(path, "source", _CARD_TEXTS, ("parameters", "sizes", "checksums"))
 
 
 def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, DatasetSource]:
@@ -53,10 +69,8 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, 
     """
     card_path = catalogue_file("datasets", name)
     if card_path is not None:
-        card = read_yaml(card_path)
-        if not isinstance(card.get("source"), str):
-            raise InputError(f"{card_path}: a card needs the key 'source'")
-        given = {**(card.get("parameters") or {}), **parameters}
+        card = read_card(card_path)
+        given = {**card["parameters"], **parameters}
         return card_path.stem, DATASETS.load(card["source"], str(card_path))(**given)
     if Path(name).is_dir():
         return Path(name).resolve().name, DATASETS.load("beir")(path=name, **parameters)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_yaml
+from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_specification
 from retrieval_eval.datasets import Dataset, DatasetSource, dataset_source
 from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
@@ -341,10 +341,8 @@ def _specification(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         if name not in INDEXES.names() and ":" not in name:
             raise unknown_name("index", name, {*catalogue_names("indexes"), *INDEXES.names()})
         return name, {}, {}
-    content = read_yaml(path)
-    if not isinstance(content.get("backend"), str):
-        raise InputError(f"{path}: an index specification needs the key 'backend'")
-    return content["backend"], content.get("parameters") or {}, content.get("search") or {}
+    content = read_specification(path, "backend", ("source",), ("parameters", "search"))
+    return content["backend"], content["parameters"], content["search"]
 
 
 def _reference(asked: str | None, indexes: Sequence[IndexChoice]) -> str | None:
