@@ -114,7 +114,7 @@ def print_leaderboard(
     columns += [(measure, True) for measure in measures]
     columns += [(f"worse by <{margin:g} {name}", True) for name, margin in margins.items()]
     columns += [
-        (f"recall@{sweep['neighbour_recall']} of exact", True),
+        (f"neighbour recall@{sweep['neighbour_recall']}", True),
         ("p50 ms", True),
         ("p95 ms", True),
         ("queries /s", True),

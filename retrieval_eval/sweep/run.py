@@ -66,6 +66,7 @@ def run_sweep(
     MissingExtraError
         If a library is not installed.
     """
+    started, began = now(), perf_counter()
     store = store or Store.default()
     folder = Path(out) if out is not None else Path("results") / sweep.name
     check_target(folder)
@@ -75,7 +76,6 @@ def run_sweep(
     if is_finished(folder, key):
         return Results(folder, read_manifest(folder) or {}, fresh=False)
 
-    started, began = now(), perf_counter()
     outcomes = run_plan(plan, store, progress=progress)
     statuses = [outcome.status for outcome in outcomes]
     if "ok" not in statuses:
