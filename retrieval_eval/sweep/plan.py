@@ -82,7 +82,7 @@ class Row:
     Parameters
     ----------
     row_id : str
-        Stable: the same for the same data, encoder, index, setting and k.
+        Stable: the same for the same data, encoder, index, setting, k and labels.
     dataset : Dataset
         The data.
     encoder : EncoderChoice
@@ -262,6 +262,7 @@ def _row(
         "index": index.index.identity(),
         "setting": setting,
         "k": sweep.k,
+        "labels": [dataset.name, encoder.label, index.name],
     }
     return Row(digest(fields), dataset, encoder, index, shown, setting)
 
