@@ -334,6 +334,8 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 
 def _score_files(qrels: Path, runs: list[Path], measures: list[str] | None) -> list[Any]:
+    from dataclasses import replace
+
     from retrieval_eval.evaluation import Evaluator
     from retrieval_eval.qrels import Qrels
     from retrieval_eval.runs import Run
@@ -345,7 +347,11 @@ def _score_files(qrels: Path, runs: list[Path], measures: list[str] | None) -> l
         if one.missing == len(one.query_ids):
             raise InputError(f"{path}: answers none of the {one.missing} queries of {qrels}")
         evaluations.append(one)
-    return evaluations
+    names = [one.run_name for one in evaluations]
+    return [  # runs of one name from several folders are told apart by their paths
+        one if names.count(one.run_name) == 1 else replace(one, run_name=str(path))
+        for path, one in zip(runs, evaluations, strict=True)
+    ]
 
 
 def _print_json(content: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,26 +123,29 @@ def _with_intervals(plan: Plan, outcomes: list[Outcome]) -> list[Outcome]:
     ]
 
 
-def _attempt(rows: list[Row], work: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """Do the work for some rows; an exception that is not ours marks all of them as failed."""
+@contextlib.contextmanager
+def _failure_costs(rows: list[Row], done: dict[int, Outcome]) -> Iterator[None]:
+    """Mark those of the rows as failed that are not done when a library raises an exception."""
     try:
-        return work()
+        yield
     except RetrievalEvalError:
         raise
     except Exception as error:  # noqa: BLE001 (a library's failure costs its rows alone)
         last = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {error} ({last.name}, line {last.lineno})"
-        return [Outcome(row, "failed", " ".join(message.split())) for row in rows]
+        for row in rows:
+            done.setdefault(id(row), Outcome(row, "failed", " ".join(message.split())))
 
 
 def _run_encoder(
     plan: Plan, rows: list[Row], store: Store, evaluator: Evaluator, bars: Bars
 ) -> list[Outcome]:
     sweep, dataset, choice = plan.sweep, rows[0].dataset, rows[0].encoder
-    usable = [row for row in rows if not row.missing]
     done = {id(row): Outcome(row, "skipped", row.missing) for row in rows if row.missing}
-
-    def work() -> list[Outcome]:
+    usable = [row for row in rows if not row.missing]
+    if not usable:
+        return list(done.values())
+    with _failure_costs(usable, done):
         total = len(dataset.documents) + len(dataset.queries)
         with bars.texts(f"encoding with {choice.label}", total) as advance:
             embeddings = embed(store, dataset, choice.encoder, advance)
@@ -150,48 +154,34 @@ def _run_encoder(
             with located("indexes", row.index.place):
                 index.check(index.parameters, *embeddings.documents.shape)
         truth = find_truth(store, embeddings, sweep.metric, sweep.neighbour_recall)
-        found: list[Outcome] = []
         for _, group in itertools.groupby(usable, key=lambda row: id(row.index)):
             part = list(group)
-
-            def one_index(part: list[Row] = part) -> list[Outcome]:
+            with _failure_costs(part, done):
                 built = build(store, embeddings, part[0].index.index)
-
-                def one_row(row: Row) -> Outcome:
-                    searched = search(
-                        store,
-                        embeddings,
-                        built,
-                        truth,
-                        k=sweep.k,
-                        settings=row.setting,
-                        timing=sweep.timing,
-                        neighbours=sweep.neighbour_recall,
-                        seed=sweep.seed,
-                    )
-                    run, evaluation = score(store, dataset, searched, evaluator, row.run_name)
-                    return Outcome(
-                        row,
-                        "ok",
-                        searched=searched,
-                        run=run,
-                        evaluation=evaluation,
-                        build_s=built.build_s,
-                        size_bytes=built.size_bytes,
-                    )
-
-                outcomes = []
                 for row in part:
-                    with bars.job(f"{choice.label}, {row.shown}"):
-                        outcomes += _attempt([row], lambda row=row: [one_row(row)])  # type: ignore[misc]
-                return outcomes
-
-            found += _attempt(part, one_index)
-        return found
-
-    if usable:
-        for outcome in _attempt(usable, work):
-            done[id(outcome.row)] = outcome
+                    job = bars.job(f"{choice.label}, {row.shown}")
+                    with job, _failure_costs([row], done):
+                        searched = search(
+                            store,
+                            embeddings,
+                            built,
+                            truth,
+                            k=sweep.k,
+                            settings=row.setting,
+                            timing=sweep.timing,
+                            neighbours=sweep.neighbour_recall,
+                            seed=sweep.seed,
+                        )
+                        run, evaluation = score(store, dataset, searched, evaluator, row.run_name)
+                        done[id(row)] = Outcome(
+                            row,
+                            "ok",
+                            searched=searched,
+                            run=run,
+                            evaluation=evaluation,
+                            build_s=built.build_s,
+                            size_bytes=built.size_bytes,
+                        )
     return [done[id(row)] for row in rows]
 
 
