@@ -163,7 +163,7 @@ def _run(
     else:
         _say(
             f"finished before, on {results.manifest['created']}: no work was done again; "
-            "the same sweep into another --out, or another seed, measures afresh"
+            "an empty --cache, or another seed, measures afresh"
         )
     if "earlier_results" in results.manifest:
         _say(f"earlier results of another configuration: {results.manifest['earlier_results']}")
