@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,8 +63,7 @@ class Dataset:
                     f"dataset {self.name!r}: {len(ids)} {what} ids, {len(texts)} texts"
                 )
             if len(set(ids)) != len(ids):
-                seen: set[str] = set()
-                twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+                twice, _ = Counter(ids).most_common(1)[0]
                 raise InputError(f"dataset {self.name!r}: {what} id {twice!r} occurs twice")
             odd = next((i for i in ids if not fits_column(i)), None)
             if odd is not None:

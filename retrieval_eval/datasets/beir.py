@@ -45,7 +45,7 @@ class BeirFolder(DatasetSource):
     name: ClassVar[str] = "beir"
     Parameters: ClassVar[type[Any]] = BeirParameters
 
-    def load(self, name: str, store: Store) -> Dataset:  # noqa: ARG002 (nothing to keep)
+    def load(self, name: str, store: Store) -> Dataset:
         """Read the folder; every error names file and line."""
         own = self.parameters
         folder = Path(own.path)

@@ -77,11 +77,11 @@ class Encoder(ABC):
         """Raise :class:`MissingExtraError` if a library it needs is not installed."""
         require(f"encoder {self.name!r}", self.requires)
 
-    def origin(self, kind: Kind) -> str:  # noqa: ARG002 (files have one for each kind)
+    def origin(self, kind: Kind) -> str:
         """Return where vectors of a kind come from, for messages."""
         return f"encoder {self.name!r}"
 
-    def fit(self, documents: Sequence[str]) -> Encoder:  # noqa: ARG002 (for those that need it)
+    def fit(self, documents: Sequence[str]) -> Encoder:
         """Return an encoder fitted to the corpus; this one, unless ``needs_fit``."""
         return self
 

@@ -78,7 +78,7 @@ class LsaEncoder(Encoder):
         """Return ``dim``."""
         return int(self.parameters.dim)
 
-    def check(self, n_documents: int, n_queries: int) -> None:  # noqa: ARG002 (the contract's)
+    def check(self, n_documents: int, n_queries: int) -> None:
         """Refuse more dimensions than a matrix of so many documents can have."""
         if self.parameters.dim >= n_documents:
             raise InputError(
@@ -114,7 +114,7 @@ class LsaEncoder(Encoder):
         fitted._pipeline = (vectorizer, svd)
         return fitted
 
-    def encode(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:  # noqa: ARG002 (both kinds alike)
+    def encode(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
         """Encode texts; queries and documents alike."""
         if self._pipeline is None:
             raise InputError("encoder 'lsa' must be fitted first: use encoder.fit(documents)")

@@ -61,7 +61,7 @@ class WordLlamaEncoder(Encoder):
             )
         return self._model
 
-    def encode(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:  # noqa: ARG002 (both kinds alike)
+    def encode(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
         """Encode texts; queries and documents alike."""
         model = self._load()
         vectors = np.zeros((len(texts), self.parameters.dim), dtype=np.float32)

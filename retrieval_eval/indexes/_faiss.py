@@ -27,7 +27,7 @@ class FaissIndex(Index):
 
         return int(faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
-    def _settings(self, search: Any, k: int) -> Any:  # noqa: ARG002 (an exact index has none)
+    def _settings(self, search: Any, k: int) -> Any:
         """Return faiss search parameters for one call, or None."""
         return None
 

@@ -135,7 +135,7 @@ class Index(ABC):
         """
 
     @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:  # noqa: ARG003 (the contract's)
+    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
         """Return what a reader must know of these settings, such as a value without effect."""
         return None
 

@@ -33,7 +33,7 @@ class FaissHnswIndex(FaissIndex):
     Search: ClassVar[type[Any]] = HnswSearch
 
     @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:  # noqa: ARG003
+    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
         """Say where ef has no effect."""
         return ef_note(search.ef, k)
 

@@ -70,7 +70,7 @@ class HnswIndex(Index):
     _hnswlib: Any = None
 
     @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:  # noqa: ARG003
+    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
         """Say where ef has no effect."""
         return ef_note(search.ef, k)
 

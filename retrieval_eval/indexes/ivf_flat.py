@@ -68,12 +68,12 @@ class IvfFlatIndex(FaissIndex):
     Search: ClassVar[type[Any]] = IvfSearch
 
     @classmethod
-    def check(cls, parameters: Any, n: int, d: int | None) -> None:  # noqa: ARG003 (the contract's)
+    def check(cls, parameters: Any, n: int, d: int | None) -> None:
         """Refuse more lists than vectors."""
         check_nlist(cls.name, parameters.nlist, n)
 
     @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:  # noqa: ARG003
+    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
         """Say where training had too few points."""
         return few_points_note(parameters.nlist, n)
 
@@ -84,7 +84,7 @@ class IvfFlatIndex(FaissIndex):
         self._faiss = faiss.IndexIVFFlat(quantiser(d, metric), d, self.parameters.nlist, metric)
         train_seeded(self._faiss, vectors, self.seed)
 
-    def _settings(self, search: Any, k: int) -> Any:  # noqa: ARG002 (for graphs)
+    def _settings(self, search: Any, k: int) -> Any:
         import faiss
 
         return faiss.SearchParametersIVF(nprobe=search.nprobe)

@@ -59,7 +59,7 @@ class IvfPqIndex(FaissIndex):
             )
 
     @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:  # noqa: ARG003
+    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
         """Say where training had too few points."""
         return few_points_note(max(parameters.nlist, 2**parameters.nbits), n)
 
@@ -73,7 +73,7 @@ class IvfPqIndex(FaissIndex):
         self._faiss = index
         train_seeded(index, vectors, self.seed)
 
-    def _settings(self, search: Any, k: int) -> Any:  # noqa: ARG002 (for graphs)
+    def _settings(self, search: Any, k: int) -> Any:
         import faiss
 
         return faiss.SearchParametersIVF(nprobe=search.nprobe)
