@@ -415,11 +415,22 @@ def flip(path: Path) -> None:
 
 
 def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
-@pytest.mark.parametrize("manifests", [True, False], ids=["manifests", "data"])
+def falsify(path: Path) -> None:
+    content = json.loads(path.read_text())
+    content["meta"]["build_s"] = content["meta"]["missing"] = 7
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "manifests"),
+    [
+        *((damage, manifests) for damage in (flip, truncate, Path.unlink) for manifests in (0, 1)),
+        (falsify, 1),
+    ],
+)
 def test_damaged_artefacts_are_made_again(
     tiny: Path,
     tmp_path: Path,
@@ -427,7 +438,7 @@ def test_damaged_artefacts_are_made_again(
     settings: MakeSettings,
     searches: list[int],
     damage: Callable[[Path], None],
-    manifests: bool,
+    manifests: int,
 ) -> None:
     sweep = Sweep(**settings(tiny, indexes=["flat", LISTS]))
     first = run_sweep(sweep, out=tmp_path / "out")
@@ -435,7 +446,7 @@ def test_damaged_artefacts_are_made_again(
     kinds = {path.relative_to(cache).parts[0] for path in files}
     assert {"embeddings", "neighbours", "indexes", "searches", "evaluations"} <= kinds
     for path in files:
-        if (path.name == "artefact.json") is manifests:
+        if (path.name == "artefact.json") == manifests:
             damage(path)
     second = run_sweep(sweep, out=tmp_path / "other")
     assert len(searches) == 6
