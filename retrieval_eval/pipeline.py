@@ -24,6 +24,7 @@ from retrieval_eval.evaluation import Evaluation, Evaluator
 from retrieval_eval.hits import Hits
 from retrieval_eval.indexes import Index
 from retrieval_eval.neighbours import Metric, exact_neighbours, neighbour_recall
+from retrieval_eval.plugins import own_code
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Artefact, Store
 from retrieval_eval.timing import (
@@ -102,6 +103,7 @@ def embed(
             "texts": fingerprint,
             "kind": kind,
             "encoder": identity,
+            "code": own_code(type(encoder)),
             "versions": library_versions(*encoder.distributions),
             "fitted_on": dataset.corpus_fingerprint if encoder.needs_fit else None,
         }
@@ -243,6 +245,7 @@ def build(store: Store, embeddings: Embeddings, index: Index) -> Built:
         "documents": embeddings.documents_key,
         "index": index.identity(),
         "class": f"{type(index).__module__}:{type(index).__qualname__}",
+        "code": own_code(type(index)),
         "threads": index.threads,
         "versions": library_versions(*index.distributions),
         "machine": _machine(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
+from retrieval_eval.store import file_digest
 
-__all__ = ["PluginTable", "missing_library", "require"]
+__all__ = ["PluginTable", "missing_library", "own_code", "require"]
 
 T = TypeVar("T")
 
@@ -32,6 +34,19 @@ def require(what: str, requires: Mapping[str, str]) -> None:
     missing = missing_library(requires)
     if missing is not None:
         raise MissingExtraError(what, *missing)
+
+
+def own_code(cls: type[Any]) -> str | None:
+    """Return a key of the file that defines a class of the user's own; None for one of ours.
+
+    Such a class has no version, so an edit must show in the keys of what it made.
+    """
+    if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return None
+    try:
+        return file_digest(Path(inspect.getfile(cls)))
+    except (OSError, TypeError):  # typed into a console
+        return "unknown"
 
 
 @contextlib.contextmanager

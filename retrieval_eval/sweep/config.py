@@ -81,6 +81,9 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
             return value
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must hold keys of its own")
+        for name in value:  # one at a time, to know which line is to blame
+            with located(key, name):
+                make_parameters(cls, {name: value[name]}, key)
         return make_parameters(cls, value, key)
 
     return BeforeValidator(read)
@@ -173,7 +176,8 @@ def _explain(error: ValidationError) -> SweepError:
     if first["type"] == "missing":
         return SweepError(f"the key {key!r} is missing", ())
     if first["type"] == "value_error":
-        return SweepError(str(first["ctx"]["error"]), location)
+        cause = first["ctx"]["error"]
+        return SweepError(str(cause), getattr(cause, "location", location))
     top = str(location[0])
     if top in ("datasets", "encoders", "indexes") and len(location) > 1:
         place = location[:2]
@@ -302,7 +306,7 @@ def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
 
 def _override(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
-    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+    if not equals or not re.fullmatch(r"[\w@]+(\.[\w@]+)*", key):
         raise InputError(f"--set {setting!r}: expected key=value or key.key=value")
     try:
         value = yaml.safe_load(text)

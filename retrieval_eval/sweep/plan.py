@@ -14,6 +14,7 @@ from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.evaluation import measure_depth, parse_measure
 from retrieval_eval.indexes import INDEXES, Index
 from retrieval_eval.parameters import expand_grid, make_parameters
+from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Store, digest
 from retrieval_eval.sweep.config import Entry, Sweep, SweepError, located, parse_entry
 
@@ -262,6 +263,7 @@ def _row(
         "index": index.index.identity(),
         "setting": setting,
         "k": sweep.k,
+        "code": [own_code(type(encoder.encoder)), own_code(type(index.index))],
         "labels": [dataset.name, encoder.label, index.name],
     }
     return Row(digest(fields), dataset, encoder, index, shown, setting)

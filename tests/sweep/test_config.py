@@ -390,3 +390,26 @@ def test_planning_does_not_change_the_callers_entries(
     assert len({row.row_id for row in first.rows}) == len(first.rows) == 4
     assert [row.encoder.label for row in first.rows] == ["small dim=4"] * 2 + ["small dim=8"] * 2
     assert first.rows[0].dataset.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("compare:\n  alpha: 0.1\n  alfa: 0.2\n", 6),
+        ("timing:\n  repeats: 3\n  threads: 0\n", 6),
+        ("timing:\n  repeets: 3\n  threads: 1\n", 5),
+    ],
+)
+def test_an_option_inside_a_section_is_blamed_by_its_own_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\ndatasets: [stdlib]\nencoders: [lsa]\n" + text + "indexes: [flat]\n")
+    with pytest.raises(InputError, match=f":{line}: "):
+        load_sweep(path)
+
+
+def test_a_margin_can_be_set_by_its_measure(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\ndatasets: [stdlib]\nencoders: [lsa]\nindexes: [flat]\n")
+    assert load_sweep(path, ("compare.margin.nDCG@10=0.02",)).compare.margin == {"nDCG@10": 0.02}

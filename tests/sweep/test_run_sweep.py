@@ -765,3 +765,21 @@ def test_a_folder_of_results_can_be_moved_and_read(
     assert_frame_equal(Results(tmp_path / "elsewhere", first.manifest, fresh=False).rows, rows)
     with pytest.raises(InputError, match=r"results.parquet: cannot be read"):
         _ = first.rows
+
+
+def test_an_edited_class_of_ones_own_is_built_and_searched_again(
+    tiny: Path, tmp_path: Path, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "edited_backend.py"
+    text = "from retrieval_eval.indexes.flat import FlatIndex\n\nclass Mine(FlatIndex):\n    {}\n"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = []
+    for body in ("name = 'mine'", "name = 'mine'  # edited", "name = 'mine'"):
+        module.write_text(text.format(body))
+        monkeypatch.delitem(sys.modules, "edited_backend", raising=False)
+        importlib.invalidate_caches()
+        sweep = Sweep(**settings(tiny, indexes=["flat", "edited_backend:Mine"]))
+        results = run_sweep(sweep, out=tmp_path / "out", store=Store(tmp_path / "store"))
+        keys.append(results.rows["row_id"].to_list())
+    assert keys[0] == keys[2] != keys[1]
+    assert keys[0][0] == keys[1][0]  # the other row's index is what it was
