@@ -87,7 +87,7 @@ def main() -> NoReturn:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201 (messages belong on stderr)
+    typer.echo(message, err=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -163,7 +163,7 @@ def _run(
     else:
         _say(
             f"finished before, on {results.manifest['created']}: no work was done again; "
-            "an empty --cache, or another seed, measures afresh"
+            "another seed measures afresh"
         )
     if "earlier_results" in results.manifest:
         _say(f"earlier results of another configuration: {results.manifest['earlier_results']}")

@@ -167,6 +167,6 @@ class Qrels:
 
 
 def _grade(value: float) -> int:
-    if value != value or int(value) != value or not -(2**63) <= value < 2**63:  # noqa: PLR0124
+    if not -(2**63) <= value < 2**63 or int(value) != value:  # NaN fails the first
         raise InputError(f"the grade {value!r} is not a whole number of 64 bits")
     return int(value)

@@ -203,8 +203,7 @@ class Index(ABC):
         callable
             Takes what :meth:`prepare` returns.
         """
-        if self.n == 0:
-            raise InputError(f"index {self.name!r}: build or load it before searching")
+        self._require_built("searching")
         if k < 1:
             raise InputError(f"index {self.name!r}: k is {k}: it must be at least 1")
         settings = make_parameters(self.Search, search, f"index {self.name!r}, search")
@@ -255,8 +254,7 @@ class Index(ABC):
         folder : str or Path
             Made if missing; must be empty.
         """
-        if self.n == 0:
-            raise InputError(f"index {self.name!r}: build it before saving")
+        self._require_built("saving")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -297,12 +295,17 @@ class Index(ABC):
 
     def size_bytes(self) -> int:
         """Size of the index as written to disk, in bytes."""
+        self._require_built("asking for its size")
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             self._save(folder)
             return sum(path.stat().st_size for path in folder.iterdir())
 
     # -- shared ground -------------------------------------------------------------------------
+
+    def _require_built(self, doing: str) -> None:
+        if self.n == 0:
+            raise InputError(f"index {self.name!r}: build or load it before {doing}")
 
     def _facts(self) -> dict[str, Any]:
         return {

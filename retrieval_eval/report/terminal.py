@@ -150,7 +150,7 @@ def print_leaderboard(
     console = _console()
     for sentence in _footer(rows, comparisons, manifest):
         console.print(Text(sentence))
-    print(f"results: {folder}")  # noqa: T201 (a path must stay on one line)
+    console.print(Text(f"results: {folder}"), soft_wrap=True)  # a path stays on one line
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -360,7 +360,7 @@ def test_an_unbuilt_index_is_refused(
     index = make(name)
     with pytest.raises(InputError, match=f"index '{name}': build or load it before searching"):
         index.search(queries, 3)
-    with pytest.raises(InputError, match=f"index '{name}': build it before saving"):
+    with pytest.raises(InputError, match=f"index '{name}': build or load it before saving"):
         index.save(tmp_path / "index")
     assert not (tmp_path / "index").exists()
 
