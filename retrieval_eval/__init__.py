@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from retrieval_eval.datasets import Dataset, DatasetSource, load_dataset
     from retrieval_eval.encoders import Encoder, get_encoder
     from retrieval_eval.errors import InputError, MissingExtraError, RetrievalEvalError
-    from retrieval_eval.evaluation import Evaluation, Evaluator, evaluate
+    from retrieval_eval.evaluation import Evaluation, EvaluationOptions, Evaluator, Measure, evaluate
     from retrieval_eval.hits import Hits
+    from retrieval_eval.ids import Ids
     from retrieval_eval.indexes import Index, get_index
     from retrieval_eval.neighbours import exact_neighbours, neighbour_recall
     from retrieval_eval.qrels import Qrels
@@ -31,10 +32,13 @@ _HOME = {
     "Difference": "comparison",
     "Encoder": "encoders",
     "Evaluation": "evaluation",
+    "EvaluationOptions": "evaluation",
     "Evaluator": "evaluation",
     "Hits": "hits",
+    "Ids": "ids",
     "Index": "indexes",
     "InputError": "errors",
+    "Measure": "evaluation",
     "MissingExtraError": "errors",
     "Qrels": "qrels",
     "Results": "sweep",
@@ -60,10 +64,13 @@ __all__ = [
     "Difference",
     "Encoder",
     "Evaluation",
+    "EvaluationOptions",
     "Evaluator",
     "Hits",
+    "Ids",
     "Index",
     "InputError",
+    "Measure",
     "MissingExtraError",
     "Qrels",
     "Results",

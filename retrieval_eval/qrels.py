@@ -6,31 +6,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
+from retrieval_eval.formats.columns import QRELS, Columns, Duplicates
+from retrieval_eval.formats.files import read_file
+from retrieval_eval.formats.records import from_mapping, from_records
+from retrieval_eval.formats.tables import from_frame
+from retrieval_eval.ids import Ids
 from retrieval_eval.store import fold_digests
-from retrieval_eval.textfiles import bad_line, read_columns, read_lines, whole_number
 
 __all__ = ["Qrels"]
-
-_BEIR_HEADER = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True, eq=False)
 class Qrels:
-    """Judgments in columns.
+    """Judgments in columns, those of one query side by side.
 
     Parameters
     ----------
     query_ids : tuple of str
         The judged queries, in order of their first judgment. Ids are strings, kept as they are.
-    document_ids : tuple of str
-        The judged documents, likewise.
+    document_ids : Ids
+        Column of ids of judged documents; an id may stand there more than once.
     query : ndarray of int32, shape (n,)
-        For each judgment, the row of its query in `query_ids`.
+        For each judgment, the row of its query in `query_ids`; ascending.
     document : ndarray of int32, shape (n,)
         For each judgment, the row of its document in `document_ids`.
     grade : ndarray of int64, shape (n,)
@@ -44,7 +48,7 @@ class Qrels:
     """
 
     query_ids: tuple[str, ...]
-    document_ids: tuple[str, ...]
+    document_ids: Ids
     query: NDArray[np.int32]
     document: NDArray[np.int32]
     grade: NDArray[np.int64]
@@ -53,120 +57,156 @@ class Qrels:
         return len(self.grade)
 
     @classmethod
-    def from_triples(cls, triples: Iterable[tuple[str, str, int]]) -> Qrels:
-        """Build from (query id, document id, grade); a pair must not come twice.
-
-        Raises
-        ------
-        InputError
-            If a pair is judged twice, or there is no judgment at all.
-        """
-        queries: dict[str, int] = {}
-        documents: dict[str, int] = {}
-        rows: list[tuple[int, int, int]] = []
-        seen: set[tuple[int, int]] = set()
-        for query_id, document_id, grade in triples:
-            pair = (
-                queries.setdefault(query_id, len(queries)),
-                documents.setdefault(document_id, len(documents)),
-            )
-            if pair in seen:
-                raise InputError(
-                    f"query {query_id!r} judges document {document_id!r} twice: keep one line"
-                )
-            seen.add(pair)
-            rows.append((*pair, grade))
-        if not rows:
-            raise InputError("the qrels hold no judgment")
-        table = np.array(rows, dtype=np.int64)
-        return cls(
-            tuple(queries),
-            tuple(documents),
-            table[:, 0].astype(np.int32),
-            table[:, 1].astype(np.int32),
-            table[:, 2].copy(),
-        )
-
-    @classmethod
     def from_mapping(cls, mapping: Mapping[str, Mapping[str, int]]) -> Qrels:
-        """Build from ``{query id: {document id: grade}}``."""
-        return cls.from_triples(
-            (query, document, _grade(grade))
-            for query, judged in mapping.items()
-            for document, grade in judged.items()
-        )
+        """Build from ``{query id: {document id: grade}}``; a query without judgments is none."""
+        judged = {query: grades for query, grades in mapping.items() if grades}
+        return cls._from_columns(from_mapping(judged, QRELS), "error")
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Qrels:
-        """Read TREC qrels (query, iteration, document, grade) or BEIR's TSV with a header.
+    def from_records(
+        cls, records: Iterable[Any], *, duplicates: Duplicates = "error"
+    ) -> Qrels:
+        """Build from records with ``query_id``, ``doc_id`` and ``relevance``, or such triples.
+
+        Parameters
+        ----------
+        records : iterable
+            For instance the ``qrels_iter()`` of ir-datasets.
+        duplicates : {'error', 'first', 'max'}
+            For a judgment that comes twice with one grade; two grades are always an error.
+
+        Examples
+        --------
+        >>> len(Qrels.from_records([("q1", "d1", 1), ("q1", "d2", 0)]))
+        2
+        """
+        return cls._from_columns(from_records(records, QRELS), duplicates)
+
+    @classmethod
+    def from_frame(cls, frame: Any, *, duplicates: Duplicates = "error") -> Qrels:
+        """Build from a data frame of polars or pandas.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame, polars.LazyFrame or pandas.DataFrame
+            With text columns such as ``query_id`` and ``doc_id``, and a column ``relevance``.
+        duplicates : {'error', 'first', 'max'}
+            For a judgment that comes twice with one grade; two grades are always an error.
+        """
+        return cls._from_columns(from_frame(frame, QRELS), duplicates)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, duplicates: Duplicates = "error") -> Qrels:
+        """Read judgments.
 
         Parameters
         ----------
         path : str or Path
-            The file, plain or ``.gz``. A first line ``query-id corpus-id score`` marks BEIR's form.
+            TREC's four columns (query, iteration, document, grade), BEIR's TSV with the header
+            ``query-id corpus-id score``, ``.json``, ``.jsonl``, ``.csv`` or ``.parquet``; all but
+            the last may be packed as ``.gz`` or ``.zst``.
+        duplicates : {'error', 'first', 'max'}
+            For a judgment that comes twice with one grade; two grades are always an error.
 
         Raises
         ------
         InputError
             Naming file, line number, text and rule.
         """
-        path = Path(path)
-        first = next(iter(read_lines(path)), (0, ""))[1]
-        if tuple(first.split()) == _BEIR_HEADER:
-            return cls._read(path, 3, "query-id, corpus-id, score", beir=True)
-        return cls._read(path, 4, "query, iteration, document, grade", beir=False)
+        return cls._from_columns(read_file(path, QRELS), duplicates)
 
     @classmethod
-    def _read(cls, path: Path, columns: int, what: str, *, beir: bool) -> Qrels:
-        triples: list[tuple[str, str, int]] = []
-        seen: dict[tuple[str, str], int] = {}
-        for number, line, fields in read_columns(path, columns, what, comments=not beir):
-            if beir and number == 1:
-                continue
-            query_id, document_id = fields[0], fields[columns - 2]
-            try:
-                grade = _grade(whole_number(fields[-1]))
-            except ValueError:
-                rule = f"the grade {fields[-1]!r} is not a whole number of 64 bits"
-                bad_line(path, number, line, rule)
-            earlier = seen.setdefault((query_id, document_id), number)
-            if earlier != number:
-                rule = (
-                    f"query {query_id!r} and document {document_id!r} were judged on line "
-                    f"{earlier} already: keep one of the two"
-                )
-                bad_line(path, number, line, rule)
-            triples.append((query_id, document_id, grade))
-        if not triples:
-            raise InputError(f"{path}: the qrels hold no judgment")
-        return cls.from_triples(triples)
+    def _from_columns(cls, columns: Columns, duplicates: Duplicates) -> Qrels:
+        if not len(columns):
+            raise InputError("the qrels hold no judgment")
+        once = columns.without_repeats(duplicates)
+        if len(once) < len(columns):
+            _refuse_two_grades(columns, once)
+        rows = np.arange(len(once), dtype=np.int32)
+        grade = np.asarray(once.value, dtype=np.int64)
+        return cls(once.query_ids, once.document, once.query, rows, grade)
 
     def only_queries(self, keep: Iterable[str]) -> Qrels:
         """Return the judgments of some queries only."""
         wanted = set(keep)
-        return Qrels.from_mapping({q: d for q, d in self.mapping.items() if q in wanted})
+        kept = [query in wanted for query in self.query_ids]
+        codes = np.cumsum(kept, dtype=np.int32) - 1
+        rows = np.flatnonzero(np.array(kept, dtype=bool)[self.query])
+        if not len(rows):
+            raise InputError("the qrels hold no judgment")
+        return Qrels(
+            tuple(query for query in self.query_ids if query in wanted),
+            self.document_ids,
+            codes[self.query[rows]],
+            self.document[rows],
+            self.grade[rows],
+        )
+
+    def without_self(self) -> Qrels:
+        """Return the judgments without those of a document whose id is the query's own."""
+        queries = pl.Series(self.query_ids, dtype=pl.String).gather(self.query)
+        keep = (queries != self.document_ids.column.gather(self.document)).to_numpy()
+        return Qrels(
+            self.query_ids,
+            self.document_ids,
+            self.query[keep],
+            self.document[keep],
+            self.grade[keep],
+        )
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """First row of each query, and the number of rows; shape (queries + 1,)."""
+        edges: NDArray[np.int64] = np.searchsorted(
+            self.query, np.arange(len(self.query_ids) + 1)
+        ).astype(np.int64)
+        return edges
 
     @cached_property
     def mapping(self) -> dict[str, dict[str, int]]:
-        """The judgments as ``{query id: {document id: grade}}``; do not change it."""
-        result: dict[str, dict[str, int]] = {query_id: {} for query_id in self.query_ids}
-        columns = (self.query.tolist(), self.document.tolist(), self.grade.tolist())
-        for query, document, grade in zip(*columns, strict=True):
-            result[self.query_ids[query]][self.document_ids[document]] = grade
-        return result
+        """The judgments as ``{query id: {document id: grade}}``; not to be changed."""
+        documents = self.document_ids.column.gather(self.document).to_list()
+        grades = self.grade.tolist()
+        return {
+            query: dict(zip(documents[start:stop], grades[start:stop], strict=True))
+            for query, start, stop in zip(
+                self.query_ids, self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True
+            )
+        }
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return columns ``query_id``, ``doc_id`` and ``relevance``."""
+        queries = pl.Series("query_id", self.query_ids, dtype=pl.String)
+        return pl.DataFrame(
+            {
+                "query_id": queries.gather(self.query),
+                "doc_id": self.document_ids.column.gather(self.document),
+                "relevance": self.grade,
+            }
+        )
 
     @cached_property
     def fingerprint(self) -> str:
         """A key of the content, whatever the order of the lines."""
-        lines = sorted(
-            f"{query}\t{document}\t{grade}"
-            for query, judged in self.mapping.items()
-            for document, grade in judged.items()
+        frame = self.to_frame().sort("query_id", "doc_id")
+        return fold_digests(
+            f"{query}\t{document}\t{grade}" for query, document, grade in frame.iter_rows()
         )
-        return fold_digests(lines)
 
 
-def _grade(value: float) -> int:
-    if not -(2**63) <= value < 2**63 or int(value) != value:  # NaN fails the first
-        raise InputError(f"the grade {value!r} is not a whole number of 64 bits")
-    return int(value)
+def _refuse_two_grades(columns: Columns, once: Columns) -> None:
+    """Raise if a pair that came twice had two grades; then no choice would be right."""
+    pair = ["query", "document"]
+    judged = pl.DataFrame(
+        {"query": columns.query, "document": columns.document.column, "grade": columns.value}
+    ).with_row_index("row")
+    wrong = judged.with_columns(first=pl.col("grade").first().over(pair)).filter(
+        pl.col("grade") != pl.col("first")
+    )
+    if len(wrong):
+        row = int(wrong["row"][0])
+        columns.fail(
+            row,
+            f"query {columns.query_ids[columns.query[row]]!r} judged document "
+            f"{columns.document[row]!r} before, with grade {wrong['first'][0]}: keep one of the two",
+        )

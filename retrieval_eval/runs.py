@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
+from retrieval_eval.formats.columns import RUN, Columns, Duplicates
+from retrieval_eval.formats.files import SUFFIXES, read_file
+from retrieval_eval.formats.records import from_mapping, from_records
+from retrieval_eval.formats.tables import from_frame
 from retrieval_eval.hits import Hits
-from retrieval_eval.textfiles import bad_line, fits_column, read_columns
+from retrieval_eval.ids import Ids, repeated_keys
+from retrieval_eval.textfiles import fits_column, pack_bytes, unpacked_name
 
 __all__ = ["Run"]
 
@@ -31,14 +37,14 @@ class Run:
         What the run is called in tables and in the tag column of a file.
     query_ids : tuple of str
         The queries the run may answer.
-    document_ids : sequence of str
-        The documents it may name.
+    document_ids : Ids
+        A column of document ids; an id may stand there more than once.
     query : ndarray of int32, shape (n,)
         Row of `query_ids`, ascending.
-    document : ndarray of int64, shape (n,)
-        Row of `document_ids`; within a query best first.
+    document : ndarray of int32 or int64, shape (n,)
+        Row of `document_ids`; within a query best first, and never the same id twice.
     score : ndarray of float64, shape (n,)
-        Higher is better.
+        Finite; higher is better.
 
     Examples
     --------
@@ -49,35 +55,21 @@ class Run:
 
     name: str
     query_ids: tuple[str, ...]
-    document_ids: Sequence[str]
+    document_ids: Ids
     query: NDArray[np.int32]
-    document: NDArray[np.int64]
+    document: NDArray[np.int32] | NDArray[np.int64]
     score: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.score)
 
     @classmethod
-    def _ranked(
-        cls,
-        name: str,
-        query_ids: tuple[str, ...],
-        document_ids: Sequence[str],
-        query: NDArray[np.int32],
-        document: NDArray[np.int64],
-        score: NDArray[np.float64],
-    ) -> Run:
-        # Python compares strings by code point, which orders them as their UTF-8 bytes do.
-        place = np.empty(len(document_ids), dtype=np.int64)
-        place[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(
-            len(document_ids)
-        )
-        order = np.lexsort((-place[document], -score, query))
-        return cls(name, query_ids, document_ids, query[order], document[order], score[order])
-
-    @classmethod
     def from_hits(
-        cls, hits: Hits, query_ids: Sequence[str], document_ids: Sequence[str], name: str = "run"
+        cls,
+        hits: Hits,
+        query_ids: Sequence[str],
+        document_ids: Sequence[str] | pl.Series | Ids,
+        name: str = "run",
     ) -> Run:
         """Turn an index's hits into a run; padding never reaches it.
 
@@ -87,63 +79,107 @@ class Run:
             One row for each query.
         query_ids : sequence of str
             Id of each row of `hits`.
-        document_ids : sequence of str
-            Id of each row of the corpus.
+        document_ids : sequence of str, or Ids
+            Id of each row of the corpus. For several runs over one corpus make an
+            :class:`~retrieval_eval.ids.Ids` of them once: ``Ids.of(document_ids)``.
         name : str
             What the run is called.
+
+        Raises
+        ------
+        InputError
+            If the shapes do not fit, an id stands twice in `query_ids` or `document_ids`, a row
+            holds a document twice, or a score is not finite.
         """
-        if len(hits.ids) != len(query_ids):
-            raise InputError(f"{len(hits.ids)} rows of hits for {len(query_ids)} queries")
-        if hits.ids.size and int(hits.ids.max()) >= len(document_ids):
+        documents = Ids.of(document_ids, "document id")
+        queries = tuple(Ids.of(list(query_ids), "query id"))
+        if len(hits.ids) != len(queries):
+            raise InputError(f"{len(hits.ids)} rows of hits for {len(queries)} queries")
+        if hits.ids.size and int(hits.ids.max()) >= len(documents):
             raise InputError(
-                f"hits name row {int(hits.ids.max())} of a corpus of {len(document_ids)} documents"
+                f"hits name row {int(hits.ids.max())} of a corpus of {len(documents)} documents"
             )
-        rows, columns = np.nonzero(hits.ids >= 0)
-        if not np.isfinite(hits.scores[rows, columns]).all():
+        if documents.repeated:
+            first, second = documents.repeated
+            raise InputError(
+                f"rows {first} and {second} of the corpus have one id, {documents[first]!r}"
+            )
+        if len(set(queries)) != len(queries):
+            again = next(one for place, one in enumerate(queries) if one in queries[:place])
+            raise InputError(f"the query id {again!r} stands for two rows of hits")
+        dtype = np.int32 if len(documents) < 2**31 else np.int64
+        found = hits.ids >= 0
+        counts = np.count_nonzero(found, axis=1)
+        full = int(counts.sum()) == hits.ids.size
+        document = (hits.ids.ravel() if full else hits.ids[found]).astype(dtype)
+        score = (hits.scores.ravel() if full else hits.scores[found]).astype(np.float64)
+        query = np.repeat(np.arange(len(queries), dtype=np.int32), counts)
+        if not np.isfinite(score).all():
             raise InputError("hits hold a score that is not a finite number")
-        return cls._ranked(
-            name,
-            tuple(query_ids),
-            document_ids,
-            rows.astype(np.int32),
-            hits.ids[rows, columns],
-            hits.scores[rows, columns].astype(np.float64),
-        )
+        again_rows = repeated_keys(query, document.astype(np.uint64) << np.uint64(16))
+        if len(again_rows):
+            row = int(again_rows[0])
+            raise InputError(
+                f"query {queries[query[row]]!r} has document {documents[document[row]]!r} twice"
+            )
+        return _ranked(cls(name, queries, documents, query, document, score))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Mapping[str, float]], name: str = "run") -> Run:
         """Build from ``{query id: {document id: score}}``."""
-        documents: dict[str, int] = {}
-        query: list[int] = []
-        document: list[int] = []
-        score: list[float] = []
-        for row, (query_id, scored) in enumerate(mapping.items()):
-            for document_id, value in scored.items():
-                if not math.isfinite(value):
-                    raise InputError(
-                        f"query {query_id!r}: document {document_id!r} scores {value}, "
-                        "which is not a finite number"
-                    )
-                query.append(row)
-                document.append(documents.setdefault(document_id, len(documents)))
-                score.append(float(value))
-        return cls._ranked(
-            name,
-            tuple(mapping),
-            tuple(documents),
-            np.array(query, dtype=np.int32),
-            np.array(document, dtype=np.int64),
-            np.array(score, dtype=np.float64),
-        )
+        return cls._from_columns(from_mapping(mapping, RUN), name, "error")
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Run:
-        """Read a TREC run: query, Q0, document, rank (ignored), score, tag.
+    def from_records(
+        cls, records: Iterable[Any], name: str = "run", *, duplicates: Duplicates = "error"
+    ) -> Run:
+        """Build from records with ``query_id``, ``doc_id`` and ``score``, or such triples.
+
+        Parameters
+        ----------
+        records : iterable
+            For instance the ``scoreddocs_iter()`` of ir-datasets.
+        name : str
+            What the run is called.
+        duplicates : {'error', 'first', 'max'}
+            For a document that comes twice for a query.
+
+        Examples
+        --------
+        >>> len(Run.from_records([("q1", "d1", 0.5), ("q1", "d2", 0.25)]))
+        2
+        """
+        return cls._from_columns(from_records(records, RUN), name, duplicates)
+
+    @classmethod
+    def from_frame(
+        cls, frame: Any, name: str = "run", *, duplicates: Duplicates = "error"
+    ) -> Run:
+        """Build from a data frame of polars or pandas.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame, polars.LazyFrame or pandas.DataFrame
+            With text columns such as ``query_id`` and ``doc_id``, and a column ``score``.
+        name : str
+            What the run is called.
+        duplicates : {'error', 'first', 'max'}
+            For a document that comes twice for a query.
+        """
+        return cls._from_columns(from_frame(frame, RUN), name, duplicates)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, duplicates: Duplicates = "error") -> Run:
+        """Read a run.
 
         Parameters
         ----------
         path : str or Path
-            The file, plain or ``.gz``; its name without suffixes names the run.
+            TREC's six columns (query, Q0, document, rank, score, tag; the rank is ignored),
+            ``.json``, ``.jsonl``, ``.csv`` or ``.parquet``; all but the last may be packed as
+            ``.gz`` or ``.zst``. The file's name without suffixes names the run.
+        duplicates : {'error', 'first', 'max'}
+            For a document listed twice for a query: refuse, take the first, or the higher score.
 
         Raises
         ------
@@ -152,76 +188,151 @@ class Run:
             no finite number, a document listed twice for a query.
         """
         path = Path(path)
-        mapping: dict[str, dict[str, float]] = {}
-        lines: dict[tuple[str, str], int] = {}
-        for number, line, fields in read_columns(path, 6, "query, Q0, document, rank, score, tag"):
-            query_id, _, document_id, _, text, _ = fields
-            try:
-                value = float(text.replace("_", "?"))  # Python reads 1_0 as 10
-            except ValueError:
-                value = math.nan
-            if not math.isfinite(value):
-                bad_line(path, number, line, f"the score {text!r} is not a finite number")
-            scored = mapping.setdefault(query_id, {})
-            earlier = lines.setdefault((query_id, document_id), number)
-            if earlier != number:
-                rule = (
-                    f"document {document_id!r} is listed twice for query {query_id!r}, first on "
-                    f"line {earlier}: keep one of the two"
-                )
-                bad_line(path, number, line, rule)
-            scored[document_id] = value
-        if not mapping:
-            raise InputError(f"{path}: the run holds no line")
-        name = path.name.removesuffix(".gz")
-        for suffix in (".trec", ".run", ".txt"):
-            name = name.removesuffix(suffix)
-        return cls.from_mapping(mapping, name)
+        name = unpacked_name(path)
+        while any(name.endswith(suffix) and name != suffix for suffix in SUFFIXES):
+            name = name.rpartition(".")[0]
+        return cls._from_columns(read_file(path, RUN), name, duplicates)
+
+    @classmethod
+    def _from_columns(cls, columns: Columns, name: str, duplicates: Duplicates) -> Run:
+        once = columns.without_repeats(duplicates)
+        document = np.arange(len(once), dtype=np.int32 if len(once) < 2**31 else np.int64)
+        score = np.asarray(once.value, dtype=np.float64)
+        return _ranked(cls(name, once.query_ids, once.document, once.query, document, score))
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """First row of each query, and the number of rows; shape (queries + 1,)."""
+        edges: NDArray[np.int64] = np.searchsorted(
+            self.query, np.arange(len(self.query_ids) + 1)
+        ).astype(np.int64)
+        return edges
 
     @property
     def rank(self) -> NDArray[np.int64]:
         """Rank of each row within its query, from 1; shape (n,)."""
-        starts = np.searchsorted(self.query, np.arange(len(self.query_ids)))
-        return np.arange(len(self.query), dtype=np.int64) - starts[self.query] + 1
+        return np.arange(1, len(self.query) + 1, dtype=np.int64) - self.edges[self.query]
 
-    def to_file(self, path: Path) -> None:
-        """Write as a TREC run; compressed, without a time stamp, if the name ends in ``.gz``.
+    def top(self, depth: int) -> Run:
+        """Return the first `depth` documents of each query.
+
+        Examples
+        --------
+        >>> len(Run.from_mapping({"q1": {"a": 1.0, "b": 2.0}}).top(1))
+        1
+        """
+        if depth < 1:
+            raise InputError(f"the depth {depth} leaves no document: it must be at least 1")
+        return self._rows(np.flatnonzero(self.rank <= depth))
+
+    def without_self(self) -> Run:
+        """Return the run without documents whose id is the query's own (as in ArguAna, Quora)."""
+        queries = Ids.of(list(self.query_ids))
+        same = self.document_ids.hashes[self.document] == queries.hashes[self.query]
+        rows = np.flatnonzero(same)
+        own = self.document_ids.column.gather(self.document[rows]) == queries.column.gather(
+            self.query[rows]
+        )
+        same[rows] = own.to_numpy()
+        return self._rows(np.flatnonzero(~same)) if same.any() else self
+
+    def single_precision(self) -> Run:
+        """Return the run with scores rounded to float32, which may tie them (trec_eval 9)."""
+        with np.errstate(over="ignore"):
+            score = self.score.astype(np.float32).astype(np.float64)
+        return _ranked(replace(self, score=score))
+
+    def _rows(self, rows: NDArray[np.int64]) -> Run:
+        return replace(
+            self, query=self.query[rows], document=self.document[rows], score=self.score[rows]
+        )
+
+    def to_mapping(self) -> dict[str, dict[str, float]]:
+        """Return ``{query id: {document id: score}}``, best first; unanswered queries are empty."""
+        documents = self.document_ids.column.gather(self.document).to_list()
+        scores = self.score.tolist()
+        return {
+            query: dict(zip(documents[start:stop], scores[start:stop], strict=True))
+            for query, start, stop in zip(
+                self.query_ids, self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True
+            )
+        }
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return columns ``query_id``, ``doc_id``, ``score`` and ``rank``, in rank order."""
+        queries = pl.Series("query_id", self.query_ids, dtype=pl.String)
+        return pl.DataFrame(
+            {
+                "query_id": queries.gather(self.query),
+                "doc_id": self.document_ids.column.gather(self.document),
+                "score": self.score,
+                "rank": self.rank,
+            }
+        )
+
+    def to_file(self, path: str | Path) -> None:
+        """Write as parquet if the name ends in ``.parquet``, else as a TREC run.
+
+        A TREC run is packed, without a time stamp, if the name ends in ``.gz`` or ``.zst``.
 
         Raises
         ------
         InputError
-            If an id cannot stand in a column: empty, with white space, not UTF-8, or a query's id
-            that starts with ``#``, the mark of a comment.
+            If an id cannot stand in a TREC column: empty, with white space, or a query's id that
+            starts with ``#``, the mark of a comment.
         """
-        import polars as pl
-
+        path = Path(path)
+        if path.suffix == ".parquet":
+            self.to_frame().write_parquet(path)
+            return
         used = [self.query_ids[row] for row in np.unique(self.query)]
-        for what, ids in (
-            ("query", used),
-            ("document", [self.document_ids[row] for row in np.unique(self.document)]),
-        ):
-            for one in ids:
-                if not fits_column(one) or (what == "query" and one.startswith("#")):
-                    raise InputError(f"{path}: {what} id {one!r} cannot stand in a run file")
-        tag = "_".join(self.name.split()) or "run"
+        for one in used:
+            if not fits_column(one) or one.startswith("#"):
+                raise InputError(f"{path}: query id {one!r} cannot stand in a run file")
+        frame = self.to_frame()
+        unfit = (frame["doc_id"] == "") | frame["doc_id"].str.contains("[\t\n\v\f\r ]")
+        if unfit.any():
+            one = frame["doc_id"].filter(unfit)[0]
+            raise InputError(f"{path}: document id {one!r} cannot stand in a run file")
         # Scores of an index are float32: their shortest decimal form keeps order and ties.
         with np.errstate(over="ignore"):
             single = self.score.astype(np.float32)
-        score = single if np.array_equal(single, self.score) else self.score
-        frame = pl.DataFrame(
+        if np.array_equal(single, self.score):
+            frame = frame.with_columns(score=pl.Series(single))
+        tag = "_".join(self.name.split()) or "run"
+        text = frame.select(
+            "query_id", pl.lit("Q0").alias("q0"), "doc_id", "rank", "score", pl.lit(tag)
+        ).write_csv(include_header=False, separator=" ", quote_style="never")
+        path.write_bytes(pack_bytes(text.encode(), path.suffix))
+
+
+def _ranked(run: Run) -> Run:
+    """Return the run in rank order; its rows must be in order of their queries."""
+    query, score = run.query, run.score
+    same_query = query[1:] == query[:-1]
+    document = run.document
+    if ((score[1:] > score[:-1]) & same_query).any():
+        by_score = pl.DataFrame({"query": query, "score": score})
+        order = by_score.select(
+            pl.arg_sort_by(["query", "score"], descending=[False, True])
+        ).to_series()
+        score, document = score[order.to_numpy()], document[order.to_numpy()]
+    tied = (score[1:] == score[:-1]) & same_query
+    if tied.any():
+        # Only rows of a tie are put in order of their ids, which leaves the scores in place.
+        first = np.append(False, tied)  # noqa: FBT003
+        rows = np.flatnonzero(first | np.append(tied, False))  # noqa: FBT003
+        ties = pl.DataFrame(
             {
-                "query": pl.Series(self.query_ids, dtype=pl.String).gather(self.query),
-                "q0": pl.repeat("Q0", len(self), eager=True),
-                "document": pl.Series(list(self.document_ids), dtype=pl.String).gather(
-                    self.document
-                ),
-                "rank": self.rank,
-                "score": score,
-                "tag": pl.repeat(tag, len(self), eager=True),
+                "tie": np.cumsum(~first[rows], dtype=np.int64),
+                "document": run.document_ids.column.gather(document[rows]),
             }
         )
-        text = frame.write_csv(include_header=False, separator=" ", quote_style="never")
-        data = text.encode()
-        if path.suffix == ".gz":
-            data = gzip.compress(data, compresslevel=1, mtime=0)
-        path.write_bytes(data)
+        # Strings are compared by their bytes.
+        within = ties.select(
+            pl.arg_sort_by(["tie", "document"], descending=[False, True])
+        ).to_series()
+        source = document[rows[within.to_numpy()]]
+        document = document.copy()
+        document[rows] = source
+    return replace(run, document=document, score=score)

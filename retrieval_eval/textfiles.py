@@ -1,19 +1,35 @@
-"""Reading column files line by line, so that every error can name file, line and text."""
+"""Reading text files, packed or plain, so that every error can name file, line and text."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 from retrieval_eval.errors import InputError
 
-__all__ = ["bad_line", "fits_column", "read_columns", "read_jsonl", "read_lines", "whole_number"]
+__all__ = [
+    "PACKED",
+    "bad_line",
+    "fits_column",
+    "open_bytes",
+    "pack_bytes",
+    "read_jsonl",
+    "read_lines",
+    "unpacked_name",
+    "whole_number",
+]
 
+PACKED = (".gz", ".zst")
+"""Suffixes of packed files."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SHOWN = 80
 _SURROGATE = re.compile("[\ud800-\udfff]")  # no text: what is left of bytes that were not UTF-8
 
@@ -25,8 +41,19 @@ def bad_line(path: Path, number: int, line: str, rule: str) -> NoReturn:
 
 
 def fits_column(text: str) -> bool:
-    """Whether a text can stand in a column between white space, and be read back as it is."""
-    return text.split() == [text] and not _SURROGATE.search(text)
+    """Whether a text can stand in a column between white space, and be read back as it is.
+
+    White space is ASCII's, as for trec_eval: a no-break space is part of an id.
+
+    Examples
+    --------
+    >>> fits_column("caf\u00e9\u00a01"), fits_column("a b"), fits_column("")
+    (True, False, False)
+    """
+    if _SURROGATE.search(text):
+        return False
+    data = text.encode()
+    return data.split() == [data]
 
 
 def whole_number(text: str) -> int:
@@ -36,57 +63,76 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def unpacked_name(path: Path) -> str:
+    """Return a file's name without the suffix of its packing."""
+    return path.name.removesuffix(path.suffix) if path.suffix in PACKED else path.name
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, unpacking what its suffix or its first bytes call gzip or zstd.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened or unpacked, is a folder, or is cut off.
+    """
+    try:
+        with path.open("rb") as stream:
+            magic = stream.peek(4)[:4]
+            unpacked: IO[bytes] = stream
+            if path.suffix == ".gz" or magic[:2] == _GZIP:
+                unpacked = cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
+            elif path.suffix == ".zst" or magic == _ZSTD:
+                unpacked = _zstd().ZstdFile(stream)
+            yield unpacked
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (OSError, EOFError, zlib.error, *_unpacking_errors()) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def pack_bytes(data: bytes, suffix: str) -> bytes:
+    """Pack data as a suffix says, the same data always to the same bytes."""
+    if suffix == ".gz":
+        return gzip.compress(data, compresslevel=1, mtime=0)
+    if suffix == ".zst":
+        packed: bytes = _zstd().compress(data)
+        return packed
+    return data
+
+
+def _zstd() -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+def _unpacking_errors() -> tuple[type[Exception], ...]:
+    """Errors of libraries, if those were imported at all."""
+    module = sys.modules.get("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    return (module.ZstdError,) if module else ()
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, text without line end) of a UTF-8 file, ``.gz`` or plain.
+    """Yield (line number from 1, text without line end) of a UTF-8 file, packed or plain.
 
     Raises
     ------
     InputError
         If the file cannot be opened, is cut off, or a line is not UTF-8.
     """
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                try:
-                    text = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    bad_line(path, number, repr(raw), f"not UTF-8 text ({error.reason})")
-                if number == 1:
-                    text = text.removeprefix("\ufeff")  # a byte order mark
-                yield number, text.removesuffix("\n").removesuffix("\r")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read after line {number}: {error}") from None
-
-
-def read_columns(
-    path: Path, columns: int, what: str, *, comments: bool = True
-) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield (line number, text, fields) of lines with white space between columns.
-
-    Blank lines are passed over, and lines that start with ``#`` if the format has comments.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    columns : int
-        How many columns every line must have.
-    what : str
-        What the columns are, for the message of a line with another number.
-    comments : bool
-        Whether ``#`` starts a comment.
-    """
-    for number, line in read_lines(path):
-        fields = line.split()
-        if not fields or (comments and line.startswith("#")):
-            continue
-        if len(fields) != columns:
-            rule = f"expected {columns} columns ({what}), found {len(fields)}"
-            bad_line(path, number, line, rule)
-        yield number, line, fields
+    with open_bytes(path) as stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                bad_line(path, number, repr(raw), f"not UTF-8 text ({error.reason})")
+            if number == 1:
+                text = text.removeprefix("\ufeff")  # a byte order mark
+            yield number, text.removesuffix("\n").removesuffix("\r")
 
 
 def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
