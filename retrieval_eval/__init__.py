@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from retrieval_eval.datasets import Dataset, DatasetSource, load_dataset
     from retrieval_eval.encoders import Encoder, get_encoder
     from retrieval_eval.errors import InputError, MissingExtraError, RetrievalEvalError
-    from retrieval_eval.evaluation import Evaluation, EvaluationOptions, Evaluator, Measure, evaluate
+    from retrieval_eval.evaluation import (
+        Evaluation,
+        EvaluationOptions,
+        Evaluator,
+        Measure,
+        evaluate,
+    )
     from retrieval_eval.hits import Hits
     from retrieval_eval.ids import Ids
     from retrieval_eval.indexes import Index, get_index

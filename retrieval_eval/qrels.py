@@ -63,9 +63,7 @@ class Qrels:
         return cls._from_columns(from_mapping(judged, QRELS), "error")
 
     @classmethod
-    def from_records(
-        cls, records: Iterable[Any], *, duplicates: Duplicates = "error"
-    ) -> Qrels:
+    def from_records(cls, records: Iterable[Any], *, duplicates: Duplicates = "error") -> Qrels:
         """Build from records with ``query_id``, ``doc_id`` and ``relevance``, or such triples.
 
         Parameters
@@ -121,7 +119,7 @@ class Qrels:
             raise InputError("the qrels hold no judgment")
         once = columns.without_repeats(duplicates)
         if len(once) < len(columns):
-            _refuse_two_grades(columns, once)
+            _refuse_two_grades(columns)
         rows = np.arange(len(once), dtype=np.int32)
         grade = np.asarray(once.value, dtype=np.int64)
         return cls(once.query_ids, once.document, once.query, rows, grade)
@@ -194,7 +192,7 @@ class Qrels:
         )
 
 
-def _refuse_two_grades(columns: Columns, once: Columns) -> None:
+def _refuse_two_grades(columns: Columns) -> None:
     """Raise if a pair that came twice had two grades; then no choice would be right."""
     pair = ["query", "document"]
     judged = pl.DataFrame(
@@ -208,5 +206,6 @@ def _refuse_two_grades(columns: Columns, once: Columns) -> None:
         columns.fail(
             row,
             f"query {columns.query_ids[columns.query[row]]!r} judged document "
-            f"{columns.document[row]!r} before, with grade {wrong['first'][0]}: keep one of the two",
+            f"{columns.document[row]!r} before, with grade {wrong['first'][0]}: keep "
+            "one of the two",
         )

@@ -57,7 +57,7 @@ class Run:
     query_ids: tuple[str, ...]
     document_ids: Ids
     query: NDArray[np.int32]
-    document: NDArray[np.int32] | NDArray[np.int64]
+    document: NDArray[np.signedinteger]
     score: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -107,11 +107,14 @@ class Run:
         if len(set(queries)) != len(queries):
             again = next(one for place, one in enumerate(queries) if one in queries[:place])
             raise InputError(f"the query id {again!r} stands for two rows of hits")
-        dtype = np.int32 if len(documents) < 2**31 else np.int64
         found = hits.ids >= 0
         counts = np.count_nonzero(found, axis=1)
         full = int(counts.sum()) == hits.ids.size
-        document = (hits.ids.ravel() if full else hits.ids[found]).astype(dtype)
+        document: NDArray[np.signedinteger] = hits.ids.ravel() if full else hits.ids[found]
+        if len(documents) < 2**31:
+            document = document.astype(np.int32)
+        elif full:
+            document = document.copy()  # of a view of the caller's
         score = (hits.scores.ravel() if full else hits.scores[found]).astype(np.float64)
         query = np.repeat(np.arange(len(queries), dtype=np.int32), counts)
         if not np.isfinite(score).all():
@@ -152,9 +155,7 @@ class Run:
         return cls._from_columns(from_records(records, RUN), name, duplicates)
 
     @classmethod
-    def from_frame(
-        cls, frame: Any, name: str = "run", *, duplicates: Duplicates = "error"
-    ) -> Run:
+    def from_frame(cls, frame: Any, name: str = "run", *, duplicates: Duplicates = "error") -> Run:
         """Build from a data frame of polars or pandas.
 
         Parameters
@@ -196,7 +197,9 @@ class Run:
     @classmethod
     def _from_columns(cls, columns: Columns, name: str, duplicates: Duplicates) -> Run:
         once = columns.without_repeats(duplicates)
-        document = np.arange(len(once), dtype=np.int32 if len(once) < 2**31 else np.int64)
+        document: NDArray[np.signedinteger] = np.arange(len(once))
+        if len(once) < 2**31:
+            document = document.astype(np.int32)
         score = np.asarray(once.value, dtype=np.float64)
         return _ranked(cls(name, once.query_ids, once.document, once.query, document, score))
 
@@ -320,8 +323,8 @@ def _ranked(run: Run) -> Run:
     tied = (score[1:] == score[:-1]) & same_query
     if tied.any():
         # Only rows of a tie are put in order of their ids, which leaves the scores in place.
-        first = np.append(False, tied)  # noqa: FBT003
-        rows = np.flatnonzero(first | np.append(tied, False))  # noqa: FBT003
+        first = np.append(False, tied)
+        rows = np.flatnonzero(first | np.append(tied, False))
         ties = pl.DataFrame(
             {
                 "tie": np.cumsum(~first[rows], dtype=np.int64),

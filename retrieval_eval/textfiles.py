@@ -88,7 +88,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             yield unpacked
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, EOFError, zlib.error, *_unpacking_errors()) as error:
+    except _unpacking_errors() as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
@@ -110,10 +110,12 @@ def _zstd() -> Any:
     return zstd
 
 
-def _unpacking_errors() -> tuple[type[Exception], ...]:
-    """Errors of libraries, if those were imported at all."""
-    module = sys.modules.get("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-    return (module.ZstdError,) if module else ()
+def _unpacking_errors() -> tuple[type[BaseException], ...]:
+    """Return what reading and unpacking may raise; a library's, if it was imported at all."""
+    module = sys.modules.get(
+        "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    )
+    return (OSError, EOFError, zlib.error, *((module.ZstdError,) if module else ()))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -56,7 +56,7 @@ class EvaluationOptions:
     drop_self : bool
         Leave out documents whose id is the query's own, in the run and in the judgments.
     score_precision : {'float64', 'float32'}
-        float32 ties scores that differ beyond its digits, as trec_eval 9.0.8 does; 10.0 has float64.
+        float32 ties scores that differ beyond its digits, as trec_eval 9.0.8 does; 10.0 does not.
     depth : int or None
         Look at the first so many documents of each query only (-M).
 
@@ -81,9 +81,7 @@ class EvaluationOptions:
             if getattr(self, name) not in known:
                 raise unknown_name(f"value of {name}", getattr(self, name), known)
         if not isinstance(self.relevance_level, int) or self.relevance_level < 1:
-            raise InputError(
-                f"the relevance level {self.relevance_level!r} is not a grade from 1"
-            )
+            raise InputError(f"the relevance level {self.relevance_level!r} is not a grade from 1")
         if self.depth is not None and self.depth < 1:
             raise InputError(f"the depth {self.depth} leaves no document: it must be at least 1")
 
@@ -201,7 +199,7 @@ class Evaluator:
         self,
         qrels: Qrels | str | Path | Mapping[str, Mapping[str, int]] | Any,
         measures: Sequence[str | Measure],
-        options: EvaluationOptions = EvaluationOptions(),  # noqa: B008 (frozen)
+        options: EvaluationOptions = EvaluationOptions(),
     ) -> None:
         if isinstance(measures, str) or not measures:
             raise InputError("name at least one measure in a list, for instance ['nDCG@10']")
@@ -217,7 +215,9 @@ class Evaluator:
         self._judgments = Judgments(self.qrels)
         _check(self._parsed, self.qrels, options)
 
-    def evaluate(self, run: Run | str | Path | Mapping[str, Mapping[str, float]] | Any) -> Evaluation:
+    def evaluate(
+        self, run: Run | str | Path | Mapping[str, Mapping[str, float]] | Any
+    ) -> Evaluation:
         """Score one run; neither it nor anything else is changed.
 
         Parameters
@@ -311,7 +311,7 @@ def evaluate(
     qrels: Qrels | Any,
     run: Run | Any,
     measures: Sequence[str | Measure],
-    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008 (frozen)
+    options: EvaluationOptions = EvaluationOptions(),
 ) -> Evaluation:
     """Score one run against qrels.
 

@@ -72,7 +72,9 @@ def _gains(measure: Measure, grades: NDArray[np.int64]) -> Floats:
 
 
 def _dcg(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
-    return pairing.sums(_gains(measure, pairing.grade) * _weights(pairing, _discount(measure.cutoff)))
+    return pairing.sums(
+        _gains(measure, pairing.grade) * _weights(pairing, _discount(measure.cutoff))
+    )
 
 
 def _ndcg(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
@@ -87,9 +89,8 @@ def _ideal_dcg(measure: Measure, judgments: Judgments) -> Floats:
         order = np.lexsort((-gains, query))
         rank = np.arange(1, len(query) + 1) - judgments.qrels.edges[query]
         weights = gains[order] * _discount(measure.cutoff)(rank)
-        judgments.ideals[measure] = np.bincount(
-            query, weights=weights, minlength=judgments.n_queries
-        )
+        ideal = np.bincount(query, weights=weights, minlength=judgments.n_queries)
+        judgments.ideals[measure] = ideal.astype(np.float64)
     return judgments.ideals[measure]
 
 
@@ -108,7 +109,7 @@ def _recall(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
 
 
 def _capped_recall(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
-    counts = np.minimum(judgments.relevant_counts(measure["rel"]), measure.cutoff)
+    counts = np.minimum(judgments.relevant_counts(measure["rel"]), int(measure.cutoff or 0))
     return _over(_found(measure, pairing), counts)
 
 
@@ -159,9 +160,9 @@ def _precision_at_relevant(measure: Measure, pairing: Pairing) -> Floats:
     h = harmonic[(s + reached).astype(np.int64)] - harmonic[s.astype(np.int64)]
     others = np.divide(c - 1, t - 1, out=np.zeros_like(t), where=t > 1)
     total = c / t * ((n + 1) * h + others * (reached - (s + 1) * h))
-    return np.bincount(
-        relevant.query[firsts], weights=total, minlength=relevant.n_queries
-    ).astype(np.float64)
+    return np.bincount(relevant.query[firsts], weights=total, minlength=relevant.n_queries).astype(
+        np.float64
+    )
 
 
 def _average_precision(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
@@ -170,12 +171,12 @@ def _average_precision(measure: Measure, judgments: Judgments, pairing: Pairing)
 
 
 def _capped_average_precision(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
-    counts = np.minimum(judgments.relevant_counts(measure["rel"]), measure.cutoff)
+    counts = np.minimum(judgments.relevant_counts(measure["rel"]), int(measure.cutoff or 0))
     return _over(_precision_at_relevant(measure, pairing), counts)
 
 
 def _first(measure: Measure, pairing: Pairing, weight: Weight) -> Floats:
-    """Expected weight of the rank of the first relevant document."""
+    """Return the expected weight of the rank of the first relevant document."""
     relevant = pairing.relevant(measure["rel"])
     firsts = np.flatnonzero(relevant.place == 1)
     values = np.zeros(pairing.n_queries)
@@ -209,7 +210,8 @@ def _sufficiency(measure: Measure, judgments: Judgments, pairing: Pairing) -> Fl
     counts = judgments.relevant_counts(measure["rel"])
     complete = (counts > 0) & (relevant.sums() == counts)
     if relevant.ties is None:
-        return (complete & (_found(measure, pairing) == counts)).astype(np.float64)
+        found: Floats = (complete & (_found(measure, pairing) == counts)).astype(np.float64)
+        return found
     # The stretch that the cut-off falls into must have all its c relevant documents among the
     # first m of its t places: C(m, c) / C(t, c), one factor for each relevant document.
     before, size = relevant.ties.before, relevant.ties.size
@@ -217,7 +219,7 @@ def _sufficiency(measure: Measure, judgments: Judgments, pairing: Pairing) -> Fl
     first[1:] = (np.diff(relevant.query) > 0) | (np.diff(before) > 0)
     firsts = np.flatnonzero(first)
     within = np.arange(len(before)) - np.repeat(firsts, np.diff(np.append(firsts, len(before))))
-    room = np.clip(measure.cutoff - before, 0, size)
+    room = np.clip(int(measure.cutoff or 0) - before, 0, size)
     factor = np.clip(room - within, 0, None) / (size - within)
     values = np.ones(pairing.n_queries)
     np.multiply.at(values, relevant.query, factor)
@@ -227,7 +229,7 @@ def _sufficiency(measure: Measure, judgments: Judgments, pairing: Pairing) -> Fl
 def _bpref(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
     level = measure["rel"]
     relevant_counts = judgments.relevant_counts(level)
-    judged = pairing._pick(pairing.grade >= 0)  # noqa: SLF001 (a negative grade is no judgment)
+    judged = pairing._pick(pairing.grade >= 0)
     is_relevant = judged.grade >= level
     relevant = judged.relevant(level)
     counts = relevant_counts[relevant.query]
@@ -255,7 +257,9 @@ def _interpolated_precision(measure: Measure, judgments: Judgments, pairing: Pai
     counts = judgments.relevant_counts(measure["rel"])
     # trec_eval rounds the number of documents that reach a recall level like this.
     needed = (float(measure.cutoff or 0) * counts + 0.9).astype(np.int64)
-    precision = np.where(relevant.place >= needed[relevant.query], relevant.place / relevant.rank, 0)
+    precision = np.where(
+        relevant.place >= needed[relevant.query], relevant.place / relevant.rank, 0
+    )
     values = np.zeros(pairing.n_queries)
     np.maximum.at(values, relevant.query, precision)
     return values
@@ -307,8 +311,9 @@ def _set_f(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
 
 
 def _set_average_precision(measure: Measure, judgments: Judgments, pairing: Pairing) -> Floats:
-    precision, recall = _set_parts(measure, judgments, pairing)
-    return precision * recall
+    found = pairing.relevant(measure["rel"]).sums()
+    counts = judgments.relevant_counts(measure["rel"])
+    return _over(found * found, pairing.returned * counts)
 
 
 KERNELS: dict[str, Callable[[Measure, Judgments, Pairing], Floats]] = {

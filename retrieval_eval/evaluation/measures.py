@@ -52,9 +52,13 @@ def _are_gains(value: Any) -> bool:
     )
 
 
-_REL = Parameter("a grade from 1: documents of it or above are relevant", 1, lambda v: _is_int(v) and v >= 1)
+_REL = Parameter(
+    "a grade from 1: documents of it or above are relevant", 1, lambda v: _is_int(v) and v >= 1
+)
 _JUDGED_ONLY = Parameter(
-    "True for condensed lists: unjudged documents are removed first", False, lambda v: isinstance(v, bool)
+    "True for condensed lists: unjudged documents are removed first",
+    False,
+    lambda v: isinstance(v, bool),
 )
 _MEAN = Parameter(
     "'arithmetic', or 'geometric' with values below 0.00001 raised to it",
@@ -62,12 +66,18 @@ _MEAN = Parameter(
     lambda v: v in {"arithmetic", "geometric"},
 )
 _DCG = Parameter(
-    "'log2' for gain = grade, 'exp-log2' for gain = 2^grade - 1", "log2", lambda v: v in {"log2", "exp-log2"}
+    "'log2' for gain = grade, 'exp-log2' for gain = 2^grade - 1",
+    "log2",
+    lambda v: v in {"log2", "exp-log2"},
 )
 _GAINS = Parameter("gains by grade, as {1:1,2:3}; grades left out keep theirs", None, _are_gains)
-_BETA = Parameter("a number above 0: the weight of recall", 1.0, lambda v: _is_number(v) and 0 < v < 1e6)
+_BETA = Parameter(
+    "a number above 0: the weight of recall", 1.0, lambda v: _is_number(v) and 0 < v < 1e6
+)
 _P = Parameter("persistence, between 0 and 1", 0.8, lambda v: _is_number(v) and 0 < v < 1)
-_MAX_REL = Parameter("the highest grade of the scale, 1 to 50", 4, lambda v: _is_int(v) and 1 <= v <= 50)
+_MAX_REL = Parameter(
+    "the highest grade of the scale, 1 to 50", 4, lambda v: _is_int(v) and 1 <= v <= 50
+)
 _RELATIVE = Parameter("True to divide by min(R, returned)", False, lambda v: isinstance(v, bool))
 _DISTRACTORS = Parameter("a number from 1", 999, lambda v: _is_int(v) and v >= 1)
 _SEED = Parameter("a whole number from 0", 0, lambda v: _is_int(v) and v >= 0)
@@ -178,7 +188,8 @@ MEASURES: Mapping[str, MeasureSpec] = MappingProxyType(
         ),
         "Rprec": MeasureSpec("precision at rank R", f"{_TREC} Rprec", _binary()),
         "Bpref": MeasureSpec(
-            "mean over R of 1 - min(judged non-relevant documents before, R) / min(their number, R)",
+            "mean over R of 1 - min(judged non-relevant documents before, R) / min(N, R), N their "
+            "number in the judgments",
             f"Buckley & Voorhees 2004; {_TREC} bpref",
             {"rel": _REL, "mean": _MEAN},
         ),
@@ -232,9 +243,12 @@ MEASURES: Mapping[str, MeasureSpec] = MappingProxyType(
             f"{_TREC} set_P, set_relative_P",
             _binary(relative=_RELATIVE),
         ),
-        "SetR": MeasureSpec("relevant documents returned, over R", f"{_TREC} set_recall", _binary()),
+        "SetR": MeasureSpec(
+            "relevant documents returned, over R", f"{_TREC} set_recall", _binary()
+        ),
         "SetF": MeasureSpec(
-            "weighted harmonic mean of SetP and SetR: (beta + 1) P R / (beta P + R), beta not squared",
+            "weighted harmonic mean of SetP and SetR: (beta + 1) P R / (beta P + R); "
+            "beta is not squared",
             f"{_TREC} set_F; ir-measures",
             _binary(beta=_BETA),
         ),

@@ -92,7 +92,7 @@ class Pairing:
         return replace(kept, returned=counts, rank=rank, ties=ties)
 
     def relevant(self, level: int) -> Pairing:
-        """The documents of a grade of at least `level`."""
+        """Return the documents of a grade of at least `level`."""
         return self._pick(self.grade >= level)
 
     def _pick(self, keep: NDArray[np.bool_]) -> Pairing:
@@ -136,7 +136,7 @@ class Judgments:
         self._row_of = {query_id: row for row, query_id in enumerate(qrels.query_ids)}
         self._names = qrels.document_ids.take(qrels.document)
         # Which documents may be judged: a table of bits, looked up by an id's hash.
-        bits = max(12, int(len(qrels)).bit_length() + 6)
+        bits = max(12, len(qrels).bit_length() + 6)
         self._shift = np.uint64(64 - min(bits, 26))
         self._maybe = np.zeros(1 << min(bits, 26), dtype=bool)
         self._maybe[self._names.hashes >> self._shift] = True
@@ -150,9 +150,7 @@ class Judgments:
 
     def relevant_counts(self, level: int) -> NDArray[np.int64]:
         """R of each query; shape (n_queries,)."""
-        return np.bincount(
-            self.qrels.query[self.qrels.grade >= level], minlength=self.n_queries
-        )
+        return np.bincount(self.qrels.query[self.qrels.grade >= level], minlength=self.n_queries)
 
     def non_relevant_counts(self, level: int) -> NDArray[np.int64]:
         """Judged non-relevant documents of each query; negative grades are none of them."""

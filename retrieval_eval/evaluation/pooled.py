@@ -43,7 +43,7 @@ def micro_average_precision(
         }
     ).sort("score", "document", "query", descending=True)
     order, tied_score = ties["row"].to_numpy(), ties["score"].to_numpy()
-    fresh = np.append(True, tied_score[1:] != tied_score[:-1])  # noqa: FBT003
+    fresh = np.append(True, tied_score[1:] != tied_score[:-1])
     start = np.flatnonzero(fresh)[np.cumsum(fresh) - 1]
     within = np.empty(len(run), dtype=np.int64)
     within[order] = np.arange(1, len(order) + 1) - start

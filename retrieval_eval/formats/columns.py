@@ -107,9 +107,7 @@ class Columns:
         names = queries.unique(maintain_order=True)
         codes = queries.cast(pl.Enum(names)).to_physical().cast(pl.Int32).to_numpy()
         values = check_values(kind, value, source, where)
-        return cls(
-            source, tuple(names), codes, Ids.of(document, "document id"), values, where
-        )
+        return cls(source, tuple(names), codes, Ids.of(document, "document id"), values, where)
 
     def fail(self, row: int, rule: str) -> NoReturn:
         """Raise the error for one row: its place, the rule, and its text."""
@@ -177,7 +175,7 @@ class Columns:
         # The earliest repetition, in the order of the source.
         candidates = []
         for query, document in again.select("query", "document").unique().iter_rows():
-            same = np.flatnonzero((self.query == query))
+            same = np.flatnonzero(self.query == query)
             rows = same[(self.document.column.gather(same) == document).to_numpy()]
             candidates.append((int(rows[1]), int(rows[0])))
             if len(candidates) == 100:  # enough to name one; a file may hold millions
@@ -204,9 +202,7 @@ def check_values(
     Scores must be finite; grades whole numbers of 64 bits, where ``2.0`` counts as 2.
     """
     if values.dtype == pl.Boolean or not (values.dtype.is_numeric() or values.dtype == pl.Null):
-        raise InputError(
-            f"{source}: the column {values.name!r} holds {values.dtype}, not numbers"
-        )
+        raise InputError(f"{source}: the column {values.name!r} holds {values.dtype}, not numbers")
     wrong = values.is_null()
     if not values.dtype.is_integer():
         numbers = values.cast(pl.Float64)

@@ -62,18 +62,18 @@ def from_mapping(
             )
     query_ids = tuple(Ids.of(list(mapping), f"{source}: query id"))
     counts = [len(scored) for scored in mapping.values()]
-    query = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    codes = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     listed = list(chain.from_iterable(mapping.values()))
 
     def where(row: int) -> tuple[str, str | None]:
-        place = f"{source}: query {query_ids[query[row]]!r}, document {listed[row]!r}"
+        place = f"{source}: query {query_ids[codes[row]]!r}, document {listed[row]!r}"
         return place, None
 
     values = list(chain.from_iterable(scored.values() for scored in mapping.values()))
     document = Ids.of(listed, f"{source}: document id")
     column = numbers(values, kind, source, where)
     return Columns(
-        source, query_ids, query, document, check_values(kind, column, source, where), where
+        source, query_ids, codes, document, check_values(kind, column, source, where), where
     )
 
 

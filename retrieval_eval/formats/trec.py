@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import NoReturn
@@ -98,13 +99,14 @@ def read_trec(path: Path, kind: Kind) -> Columns:
     first, _, rest = data.partition(b"\n")
     if kind is QRELS and first.split() == _BEIR_HEADER:
         layout, data, line = _Layout(kind, _BEIR, 0, 1, 2, comments=False), rest, 2
-    for data, regular in _in_parallel(lambda data: _regular(data, layout), data, source):
+    work = partial(_regular, layout=layout)
+    for block_bytes, regular in _in_parallel(work, data, source):
         if regular is not None:
             block = replace(regular, line=line)
             line += len(block.document)
         else:
-            block = _by_line(path, data, line, layout)
-            line += data.count(b"\n")
+            block = _by_line(path, block_bytes, line, layout)
+            line += block_bytes.count(b"\n")
         if len(block.document):
             blocks.append(block)
     if not blocks:
@@ -237,7 +239,7 @@ def _by_line(path: Path, data: bytes, line: int, layout: _Layout) -> _Block:
         heads,
         lengths,
         pl.Series(documents, dtype=pl.String),
-        np.array(values, dtype=np.int64 if layout.kind.whole else np.float64),
+        np.array(values, np.int64) if layout.kind.whole else np.array(values, np.float64),
         line,
         np.array(lines, dtype=np.int64),
     )

@@ -64,6 +64,7 @@ def test_importing_any_module_of_the_package_loads_nothing_heavy() -> None:
 CHANGES = """
 import json, logging, os, random, signal, sys, threading, warnings
 import numpy as np
+import polars  # what libraries do is their affair
 
 def state():
     return {

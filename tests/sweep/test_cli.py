@@ -398,7 +398,8 @@ def test_evaluate_without_q_leaves_queries_out(files: Path, cli: Cli) -> None:
 
 def test_evaluate_prints_a_table_with_means_and_unanswered_queries(files: Path, cli: Cli) -> None:
     code, out, err = cli("evaluate", "qrels.txt", "good.trec", "poor.trec.gz", "-m", "RR@10", "-q")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith("means over all judged queries, those not answered as 0")
     good = next(line for line in out.splitlines() if line.lstrip().startswith("good"))
     poor = next(line for line in out.splitlines() if line.lstrip().startswith("poor"))
     assert "1.0000" in good
@@ -499,7 +500,7 @@ def test_a_bad_option_of_compare_is_one_line(
         (["compare", "qrels.txt", "good.trec", "strange.trec"], ["strange.trec", "none of the 3"]),
         (["evaluate", "qrels.txt", "strange.trec"], ["strange.trec", "none of the 3"]),
         (["evaluate", "qrels.txt", "good.trec", "-m", "ndgc@10"], ["'ndgc'", "nDCG"]),
-        (["evaluate", "qrels.txt", "good.trec", "-m", "P"], ["'P'"]),
+        (["evaluate", "qrels.txt", "good.trec", "-m", "P@ten"], ["'P@ten'", "'ten'"]),
         (["evaluate", "qrels.txt", "missing.trec"], ["missing.trec", "no such file"]),
         (["evaluate", "missing.txt", "good.trec"], ["missing.txt", "no such file"]),
         (["evaluate", "good.trec", "qrels.txt"], ["good.trec:1", "4 columns"]),
@@ -577,7 +578,7 @@ for what in ("datasets", "encoders", "indexes", "measures", "tests"):
     sys.argv = ["retrieval-eval", "list", what]
     with contextlib.suppress(SystemExit):
         main()
-heavy = {"torch", "faiss", "sklearn", "hnswlib", "wordllama", "sentence_transformers", "polars"}
+heavy = {"torch", "faiss", "sklearn", "hnswlib", "wordllama", "sentence_transformers"}
 print(json.dumps(sorted(heavy & set(sys.modules))), file=sys.stderr)
 """
 

@@ -1,0 +1,86 @@
+"""The command line. Its verbs build objects and make one call of the Python API.
+
+Machine output goes to stdout, everything else to stderr. Exit codes: 0 done, 2 bad input or
+usage, 3 part of a sweep failed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from retrieval_eval import __version__
+from retrieval_eval.errors import RetrievalEvalError
+
+__all__ = ["MeasureOption", "SeedOption", "app", "main", "print_json", "say"]
+
+app = typer.Typer(
+    name="retrieval-eval",
+    help="Which encoder and which ANN index is good enough, how sure can you be, at what cost?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+MeasureOption = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--measure", help="A measure such as nDCG@10; repeat for several."),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of resampling.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except RetrievalEvalError as error:
+        say(f"error: {error}")
+        sys.exit(2)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        say("stopped")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        say("stopped; what was finished is kept, and the same command goes on from there")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        show = getattr(error, "show", None)  # a usage error of the option parser
+        if show is None:
+            raise
+        show()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def say(message: str) -> None:
+    """Print to stderr."""
+    typer.echo(message, err=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def print_json(content: Any) -> None:
+    """Print to stdout; a float keeps all its digits."""
+    import json
+
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))

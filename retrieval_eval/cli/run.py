@@ -1,0 +1,80 @@
+"""The verb ``run``: a whole sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval_eval.cli.app import app, say
+from retrieval_eval.errors import InputError
+
+if TYPE_CHECKING:
+    from retrieval_eval.store import Store
+    from retrieval_eval.sweep import Sweep
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A sweep file, or a name from experiments/.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results [results/NAME].")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as k=50."),
+    ] = None,
+    skip_unavailable: Annotated[
+        bool, typer.Option(help="Skip rows whose library is not installed.")
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the cache [$RETRIEVAL_EVAL_CACHE, or the user's]."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the rows, and do no work.")] = False,
+) -> int:
+    """Run a whole sweep, or go on with one that was stopped, and print its leaderboard."""
+    from retrieval_eval.store import Store
+    from retrieval_eval.sweep import load_sweep
+    from retrieval_eval.sweep.config import SweepError, line_of, sweep_file
+
+    sweep = load_sweep(config, tuple(set_ or ()))
+    store = Store(cache) if cache else Store.default()
+    try:
+        return _run(sweep, store, out, skip_unavailable=skip_unavailable, dry_run=dry_run)
+    except SweepError as error:
+        path = sweep_file(config)
+        raise InputError(f"{path}:{line_of(path, error.location)}: {error}") from error
+
+
+def _run(
+    sweep: Sweep, store: Store, out: Path | None, *, skip_unavailable: bool, dry_run: bool
+) -> int:
+    from retrieval_eval.sweep import make_plan, run_sweep
+
+    if dry_run:
+        from retrieval_eval.report.terminal import print_table
+
+        plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
+        columns = [("dataset", False), ("encoder", False), ("configuration", False), ("", False)]
+        cells = [
+            (row.dataset.name, row.encoder.label, row.shown, "skipped" if row.missing else "run")
+            for row in plan.rows
+        ]
+        print_table(columns, cells)
+        for note in plan.notes():
+            say(f"note: {note}")
+        return 0
+    results = run_sweep(sweep, out=out, store=store, skip_unavailable=skip_unavailable)
+    results.show()
+    if results.fresh:
+        rows = results.manifest["rows"]
+        counts = ", ".join(f"{count} {status}" for status, count in rows.items() if count)
+        say(f"rows: {counts}; took {results.manifest['seconds']:.0f} s")
+    else:
+        say(
+            f"finished before, on {results.manifest['created']}: no work was done again; "
+            "another seed measures afresh"
+        )
+    if "earlier_results" in results.manifest:
+        say(f"earlier results of another configuration: {results.manifest['earlier_results']}")
+    return 3 if results.failed else 0
