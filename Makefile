@@ -6,13 +6,17 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint type bench clean
+.PHONY: demo test test-slow lint type bench bench-evaluate clean
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
 
 test: $(VENV)/test.stamp
 	$(VENV)/bin/python -m pytest -m "not slow"
+
+# The long versions of tests, such as 20,000 mutations of files.
+test-slow: $(VENV)/test.stamp
+	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .
@@ -25,8 +29,17 @@ type: $(VENV)/dev.stamp
 bench: $(VENV)/demo.stamp
 	$(VENV)/bin/python benchmarks/command_line.py
 
+# Against other libraries, in an environment of its own; 15 minutes and 3 GB of disk.
+bench-evaluate: $(VENV)-bench/bench.stamp
+	$(VENV)-bench/bin/python benchmarks/evaluate.py --large
+
+$(VENV)-bench/bench.stamp: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r benchmarks/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -9,6 +9,8 @@ from retrieval_eval.catalogue import catalogue_file, catalogue_names
 from retrieval_eval.comparison import TESTS
 from retrieval_eval.datasets import DATASETS, read_card
 from retrieval_eval.encoders import ENCODERS
+from retrieval_eval.evaluation import MEASURES
+from retrieval_eval.evaluation.measures import MeasureSpec
 from retrieval_eval.indexes import INDEXES
 from retrieval_eval.parameters import describe_parameters
 from retrieval_eval.plugins import missing_library
@@ -18,17 +20,14 @@ __all__ = ["listing"]
 Columns = Sequence[tuple[str, bool]]
 Cells = Sequence[Sequence[str]]
 
-_MEASURES = (
-    ("nDCG@k", "0 to 1", "discounted gain (gain = grade) of the first k over the ideal order's"),
-    ("RR@k", "0 to 1", "1 / rank of the first relevant document; 0 if beyond k. Mean: MRR"),
-    ("R@k", "0 to 1", "share of all relevant documents found among the first k"),
-    ("P@k", "0 to 1", "relevant documents among the first k, over k"),
-    ("AP, AP@k", "0 to 1", "precision at each relevant document found, over all relevant. MAP"),
-    ("Success@k", "0 or 1", "whether a relevant document is among the first k"),
-    ("Rprec", "0 to 1", "precision at rank R, the number of relevant documents"),
-    ("Bpref", "0 to 1", "how rarely judged non-relevant documents stand before relevant ones"),
-    ("Judged@k", "0 to 1", "share of the first k that was judged at all"),
-)
+_MEASURE_COLUMNS = [
+    ("measure", False),
+    ("parameters", False),
+    ("range", False),
+    ("equal scores", False),
+    ("definition, at each query", False),
+    ("source", False),
+]
 
 
 def listing(what: str) -> tuple[Columns, Cells]:
@@ -40,9 +39,7 @@ def listing(what: str) -> tuple[Columns, Cells]:
         What to list.
     """
     if what == "measures":
-        columns = [("measure", False), ("range", False), ("definition, at each query", False)]
-        ties = [("", "", "ties: score, then document id, both descending; source: ir-measures")]
-        return columns, [*_MEASURES, *ties]
+        return _MEASURE_COLUMNS, [_measure(name, spec) for name, spec in MEASURES.items()]
     if what == "tests":
         texts = {"randomization": "paired sign flips; exact for few queries, else (1+b)/(1+B)"}
         return [("test", False), ("what it does", False)], [(name, texts[name]) for name in TESTS]
@@ -53,6 +50,27 @@ def listing(what: str) -> tuple[Columns, Cells]:
     if what == "encoders":
         return _COLUMNS, [row for name in ENCODERS.names() for row in _encoder(name)]
     return _COLUMNS, [row for name in INDEXES.names() for row in _index(name)]
+
+
+def _measure(name: str, spec: MeasureSpec) -> list[str]:
+    cut = {"none": "", "optional": ", @k", "required": "@k", "recall": "@recall"}[spec.cutoff]
+    forms = {"optional": f"{name}{cut.replace(', ', f', {name}')}"}
+    shown = forms.get(spec.cutoff, f"{name}{cut}")
+    parameters = "; ".join(
+        key if one.default is None else f"{key}={one.default!r}"
+        for key, one in spec.parameters.items()
+    )
+    if name == "SampledRR":
+        ties = "count against it"
+    elif name == "GAP":
+        ties = "document id, then query id, descending"
+    elif not spec.expected_ties:
+        ties = "document id descending"
+    else:
+        ties = "document id descending, or expected value"
+    if name in {"NumRel", "NumRet", "SetP", "SetR", "SetF", "SetAP"}:
+        ties = "of no effect"
+    return [shown, parameters, spec.range, ties, spec.definition, spec.source]
 
 
 _COLUMNS = [("name", False), ("parameter", False), ("type", False), ("default", False)]

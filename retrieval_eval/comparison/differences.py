@@ -16,7 +16,7 @@ from retrieval_eval.comparison.resampling import (
     randomization_p,
 )
 from retrieval_eval.errors import InputError, unknown_name
-from retrieval_eval.evaluation import Evaluation
+from retrieval_eval.evaluation import Evaluation, require_means
 
 __all__ = ["TESTS", "Comparison", "Difference", "compare"]
 
@@ -177,6 +177,7 @@ def compare(
     if not pairs:
         return Comparison((), test, correction, alpha, draws, seed)
     measures = pairs[0][0].measures
+    require_means(measures)
     for name, margin in margins.items():
         if name not in measures:
             raise unknown_name("measure (of a margin)", name, measures)

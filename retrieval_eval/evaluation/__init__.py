@@ -12,6 +12,7 @@ from retrieval_eval.evaluation.measures import (
     Measure,
     measure_depth,
     parse_measure,
+    require_means,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "evaluate",
     "measure_depth",
     "parse_measure",
+    "require_means",
 ]

@@ -159,7 +159,7 @@ def aggregate(measure: Measure, values: NDArray[np.float64]) -> NDArray[np.float
     if measure.name == "SampledRR":
         values = values[:, ~np.isnan(values[0])]
     result: NDArray[np.float64]
-    if "mean" in measure.spec.parameters and measure["mean"] == "geometric":
+    if measure.is_geometric:
         result = np.exp(np.log(np.maximum(values, _SMALLEST)).mean(axis=1))
     else:
         result = values.mean(axis=1)

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from retrieval_eval.errors import InputError, unknown_name
 
-__all__ = ["ALIASES", "MEASURES", "Measure", "MeasureSpec", "measure_depth", "parse_measure"]
+__all__ = [
+    "ALIASES",
+    "MEASURES",
+    "Measure",
+    "MeasureSpec",
+    "measure_depth",
+    "parse_measure",
+    "require_means",
+]
 
 
 @dataclass(frozen=True)
@@ -341,6 +349,16 @@ class Measure:
         """Its definition."""
         return MEASURES[self.name]
 
+    @property
+    def is_geometric(self) -> bool:
+        """Whether its aggregate is the geometric mean."""
+        return "mean" in self.spec.parameters and bool(self["mean"] == "geometric")
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether its aggregate is the mean of its values over queries."""
+        return self.spec.averaged and not self.is_geometric
+
     def __getitem__(self, parameter: str) -> Any:
         return dict(self.given).get(parameter, self.spec.parameters[parameter].default)
 
@@ -484,6 +502,32 @@ def parse_measure(text: str, where: str = "") -> str:
     retrieval_eval.errors.InputError: unknown measure 'ndgc'. Did you mean 'nDCG'? Available: ...
     """
     return str(Measure.parse(text, where))
+
+
+def require_means(measures: Iterable[str], where: str = "") -> None:
+    """Raise for a measure whose aggregate is no mean over queries: its differences are none either.
+
+    Raises
+    ------
+    InputError
+        Naming the first such measure.
+
+    Examples
+    --------
+    >>> require_means(["AP", "GMAP"])
+    Traceback (most recent call last):
+    ...
+    retrieval_eval.errors.InputError: measure "AP(mean='geometric')" is no mean over queries, so \
+runs cannot be compared by it query by query
+    """
+    for name in measures:
+        measure = Measure.parse(name)
+        if not measure.is_mean:
+            prefix = f"{where}: " if where else ""
+            raise InputError(
+                f"{prefix}measure {str(measure)!r} is no mean over queries, so runs cannot be "
+                "compared by it query by query"
+            )
 
 
 def measure_depth(measure: str) -> int | None:

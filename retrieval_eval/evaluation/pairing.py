@@ -167,6 +167,8 @@ class Judgments:
     def candidates(self, run: Run) -> NDArray[np.int64]:
         """Rows of a run that hold a document judged for some query, and a few that do not."""
         hashes = run.document_ids.hashes
+        if len(run) < len(hashes) // 4:
+            return np.flatnonzero(self._maybe[hashes[run.document] >> self._shift])
         maybe = np.empty(len(hashes), dtype=bool)
         for start in range(0, len(hashes), _BLOCK):  # so that what lies between stays in the cache
             block = slice(start, start + _BLOCK)

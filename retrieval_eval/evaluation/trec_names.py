@@ -111,7 +111,7 @@ def _parse(text: str, where: str, defaults: Mapping[str, Any]) -> list[Measure]:
     if not form or form[1] not in TREC_NAMES:
         stem = re.split(r"[.(@]", text)[0]
         if re.fullmatch(r"\w+", stem) and stem not in MEASURES and stem not in ALIASES:
-            raise unknown_name("measure", stem, [*MEASURES, *ALIASES, *TREC_NAMES], where)
+            raise unknown_name("measure", stem, {*MEASURES, *ALIASES, *TREC_NAMES}, where)
         return [Measure.parse(text, where, defaults)]
     one = TREC_NAMES[form[1]]
     cuts: Sequence[str] = one.cuts or ("",)

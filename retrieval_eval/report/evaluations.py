@@ -62,10 +62,7 @@ class EvaluationReport:
         result = []
         for one in self.evaluations:
             parsed = [Measure.parse(name) for name in self.measures]
-            logs = [
-                "mean" in measure.spec.parameters and measure["mean"] == "geometric"
-                for measure in parsed
-            ]
+            logs = [measure.is_geometric for measure in parsed]
             values = np.array(
                 [
                     np.log(np.maximum(row, _SMALLEST)) if log else row

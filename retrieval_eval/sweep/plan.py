@@ -11,7 +11,7 @@ from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_speci
 from retrieval_eval.datasets import Dataset, DatasetSource, dataset_source
 from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
-from retrieval_eval.evaluation import measure_depth, parse_measure
+from retrieval_eval.evaluation import measure_depth, parse_measure, require_means
 from retrieval_eval.indexes import INDEXES, Index
 from retrieval_eval.parameters import expand_grid, make_parameters
 from retrieval_eval.plugins import own_code
@@ -210,6 +210,7 @@ def _measures(sweep: Sweep) -> list[str]:
     """Return the canonical measures; refuse what k or the margins contradict."""
     with located("measures"):
         measures = list(dict.fromkeys(parse_measure(name) for name in sweep.measures))
+        require_means(measures)
         for name in measures:
             depth = measure_depth(name)
             if depth is not None and depth > sweep.k:
