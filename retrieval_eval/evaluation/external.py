@@ -24,7 +24,7 @@ def external_values(measures: Sequence[Measure], qrels: Qrels, run: Run) -> NDAr
     import ir_measures
 
     provider: Any = ir_measures.providers.FallbackProvider(
-        [ir_measures.pytrec_eval, ir_measures.accuracy, ir_measures.compat]
+        [ir_measures.pytrec_eval, ir_measures.compat]
     )
     row_of = {query_id: row for row, query_id in enumerate(qrels.query_ids)}
     values = np.zeros((len(measures), len(row_of)))

@@ -278,14 +278,6 @@ MEASURES: Mapping[str, MeasureSpec] = MappingProxyType(
             expected_ties=False,
             averaged=False,
         ),
-        "Accuracy": MeasureSpec(
-            "probability that a relevant document stands before a non-relevant one, up to k",
-            "ir-measures",
-            {"rel": _REL},
-            cutoff="optional",
-            expected_ties=False,
-            external=True,
-        ),
         "Compat": MeasureSpec(
             "rank-biased overlap with the closest ideal order",
             "Clarke, Vtyurina & Smucker 2020, by ir-measures",

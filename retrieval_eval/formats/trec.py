@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from retrieval_eval.errors import InputError
 from retrieval_eval.formats.columns import QRELS, Columns, Kind, bad_row
 from retrieval_eval.ids import Ids
-from retrieval_eval.textfiles import open_bytes, read_lines
+from retrieval_eval.textfiles import open_bytes
 
 __all__ = ["read_trec"]
 
@@ -150,11 +150,8 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 def _regular(data: bytes, layout: _Layout) -> _Block | None:
     """Parse a block by polars if it is proven that every line has its columns, else None."""
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return None
+    if not data.isascii() and not _is_text(data):
+        return None
     if not _columns_proven(data, layout):
         # White space of other kinds keeps the number of lines; only then is this block still
         # what it was, line by line.
@@ -181,6 +178,16 @@ def _regular(data: bytes, layout: _Layout) -> _Block | None:
         return None
     heads, lengths = _stretches(query)
     return _Block(heads, lengths, document, value.to_numpy(), 0, None)
+
+
+def _is_text(data: bytes) -> bool:
+    if data.startswith(codecs.BOM_UTF8):  # polars would drop it; here it is part of an id
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _columns_proven(data: bytes, layout: _Layout) -> bool:
@@ -283,7 +290,10 @@ def _join(path: Path, blocks: list[_Block]) -> Columns:
         number = line + offset if lines is None else int(lines[offset])
         text = None
         if path.is_file():  # a pipe cannot be read again
-            text = next(islice(read_lines(path), number - 1, None), (0, ""))[1]
+            with open_bytes(path) as stream:  # by bytes: other lines need not be text
+                raw = next(islice(stream, number - 1, None), b"")
+            raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+            text = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).decode()
         return f"{path}:{number}", text
 
     query = np.repeat(codes, np.concatenate([block.lengths for block in blocks]))

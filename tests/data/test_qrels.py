@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_eval.errors import InputError
+from retrieval_eval.formats.columns import Duplicates
 from retrieval_eval.qrels import Qrels
 
 TREC = "q1 0 d1 1\nq1 0 d2 0\nq2 0 d1 2\n"
@@ -46,11 +47,11 @@ def test_both_forms_give_the_same_judgments(path: Path, text: str) -> None:
     assert qrels.mapping == MAPPING
     assert len(qrels) == 3
     assert qrels.query_ids == ("q1", "q2")
-    assert qrels.document_ids == ("d1", "d2")
+    assert qrels.document_ids == ("d1", "d2", "d1")  # a column: an id for each judgment
     assert (qrels.query.dtype, qrels.document.dtype) == (np.int32, np.int32)
     assert qrels.grade.dtype == np.int64
     assert qrels.query.tolist() == [0, 0, 1]
-    assert qrels.document.tolist() == [0, 1, 0]
+    assert qrels.document.tolist() == [0, 1, 2]
     assert qrels.grade.tolist() == [1, 0, 2]
 
 
@@ -174,7 +175,7 @@ def test_the_form_of_beir_has_three_columns(path: Path, line: str) -> None:
     assert repr(line) in message
 
 
-@pytest.mark.parametrize("grade", ["1.5", "1.0", "one", "1e3", "nan", "inf", "0x1", "1,", "--1"])
+@pytest.mark.parametrize("grade", ["1.5", "one", "1e3", "nan", "inf", "0x1", "1,", "--1"])
 @pytest.mark.parametrize(("before", "columns"), [(TREC, "q3 0 d1"), (BEIR, "q3\td1")])
 def test_a_grade_that_is_no_whole_number_is_refused_naming_its_line(
     path: Path, before: str, columns: str, grade: str
@@ -186,6 +187,29 @@ def test_a_grade_that_is_no_whole_number_is_refused_naming_its_line(
     assert message.endswith(f"; the line is {line!r}")
 
 
+@pytest.mark.parametrize(("text", "grade"), [("2.0", 2), ("-1.", -1), ("+3", 3), ("0.00", 0)])
+def test_a_whole_number_may_be_written_with_a_point_or_a_sign(
+    path: Path, text: str, grade: int
+) -> None:
+    assert read(path, f"{TREC}q3 0 d1 {text}\n").mapping["q3"] == {"d1": grade}
+
+
+@pytest.mark.parametrize("choice", ["error", "first", "max"])
+def test_two_grades_for_one_pair_are_an_error_whatever_is_asked_for(
+    path: Path, choice: Duplicates
+) -> None:
+    path.write_text(f"{TREC}q1 0 d1 2\n")
+    with pytest.raises(InputError) as caught:
+        Qrels.from_file(path, duplicates=choice)
+    assert str(caught.value).startswith(f"{path}:4: ")
+
+
+@pytest.mark.parametrize("choice", ["first", "max"])
+def test_a_judgment_repeated_with_its_grade_may_count_once(path: Path, choice: Duplicates) -> None:
+    path.write_text(f"{TREC}q1 0 d1 1\n")
+    assert Qrels.from_file(path, duplicates=choice).mapping == MAPPING
+
+
 @pytest.mark.parametrize("grade", ["9223372036854775808", "-9223372036854775809", "9" * 40])
 def test_a_grade_too_large_to_hold_is_refused_naming_its_line(path: Path, grade: str) -> None:
     assert refused(path, f"{TREC}q3 0 d1 {grade}\n").startswith(f"{path}:4: ")
@@ -194,15 +218,15 @@ def test_a_grade_too_large_to_hold_is_refused_naming_its_line(path: Path, grade:
 @pytest.mark.parametrize("grade", ["1", "2"])
 def test_a_pair_judged_twice_is_refused_naming_both_lines(path: Path, grade: str) -> None:
     message = refused(path, f"# c\n{TREC}q1 0 d1 {grade}\n")
-    assert message.startswith(f"{path}:5: query 'q1' and document 'd1'")
-    assert "line 2" in message
+    assert message.startswith(f"{path}:5: query 'q1' has document 'd1' twice")
+    assert f"first at {path}:2" in message
     assert f"'q1 0 d1 {grade}'" in message
 
 
 def test_a_pair_judged_twice_is_refused_in_the_form_of_beir(path: Path) -> None:
     message = refused(path, BEIR + "q2\td1\t2\n")
-    assert message.startswith(f"{path}:5: query 'q2' and document 'd1'")
-    assert "line 4" in message
+    assert message.startswith(f"{path}:5: query 'q2' has document 'd1' twice")
+    assert f"first at {path}:4" in message
 
 
 def test_ids_that_differ_only_as_text_are_no_duplicates(path: Path) -> None:
@@ -270,15 +294,14 @@ def test_a_plain_file_that_is_called_gz_is_refused(tmp_path: Path) -> None:
 
 
 def test_triples_keep_the_order_of_first_judgment() -> None:
-    qrels = Qrels.from_triples([("q2", "b", 1), ("q1", "a", 0), ("q2", "a", 3)])
+    qrels = Qrels.from_records([("q2", "b", 1), ("q1", "a", 0), ("q2", "a", 3)])
     assert qrels.query_ids == ("q2", "q1")
-    assert qrels.document_ids == ("b", "a")
     assert qrels.mapping == {"q2": {"b": 1, "a": 3}, "q1": {"a": 0}}
 
 
 def test_a_pair_given_twice_is_refused() -> None:
-    with pytest.raises(InputError, match="'q1' judges document 'a' twice"):
-        Qrels.from_triples([("q1", "a", 1), ("q2", "a", 1), ("q1", "a", 1)])
+    with pytest.raises(InputError, match="query 'q1' has document 'a' twice"):
+        Qrels.from_records([("q1", "a", 1), ("q2", "a", 1), ("q1", "a", 1)])
 
 
 @pytest.mark.parametrize("mapping", [{}, {"q1": {}}])
@@ -305,7 +328,6 @@ def test_some_queries_can_be_kept() -> None:
     kept = qrels.only_queries(["q3", "q1", "unknown"])
     assert kept.mapping == {"q1": {"d1": 1, "d2": 0}, "q3": {"d7": 1}}
     assert kept.query_ids == ("q1", "q3")
-    assert kept.document_ids == ("d1", "d2", "d7")
     assert qrels.query_ids == ("q1", "q2", "q3")
 
 

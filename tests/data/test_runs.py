@@ -366,7 +366,7 @@ def test_a_document_listed_twice_is_refused_naming_both_lines(path: Path, score:
     assert "'d1'" in message
     assert "'q1'" in message
     assert f"'q1 Q0 d1 3 {score} mine'" in message
-    assert "line 2" in message
+    assert f"first at {path}:2" in message
 
 
 def test_the_same_document_for_two_queries_is_no_duplicate(path: Path) -> None:
