@@ -282,7 +282,7 @@ class Run:
         ------
         InputError
             If an id cannot stand in a TREC column: empty, with white space, or a query's id that
-            starts with ``#``, the mark of a comment.
+            starts with ``#``, the mark of a comment, or with a byte order mark.
         """
         path = Path(path)
         if path.suffix == ".parquet":
@@ -290,7 +290,7 @@ class Run:
             return
         used = [self.query_ids[row] for row in np.unique(self.query)]
         for one in used:
-            if not fits_column(one) or one.startswith("#"):
+            if not fits_column(one) or one.startswith(("#", "\ufeff")):
                 raise InputError(f"{path}: query id {one!r} cannot stand in a run file")
         frame = self.to_frame()
         unfit = (frame["doc_id"] == "") | frame["doc_id"].str.contains("[\t\n\v\f\r ]")

@@ -118,8 +118,15 @@ def _unpacking_errors() -> tuple[type[BaseException], ...]:
     return (OSError, EOFError, zlib.error, *((module.ZstdError,) if module else ()))
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, *, keep_ends: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, text without line end) of a UTF-8 file, packed or plain.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    keep_ends : bool
+        Whether the text keeps its line end.
 
     Raises
     ------
@@ -134,7 +141,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 bad_line(path, number, repr(raw), f"not UTF-8 text ({error.reason})")
             if number == 1:
                 text = text.removeprefix("\ufeff")  # a byte order mark
-            yield number, text.removesuffix("\n").removesuffix("\r")
+            yield number, text if keep_ends else text.removesuffix("\n").removesuffix("\r")
 
 
 def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:

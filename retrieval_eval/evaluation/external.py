@@ -33,14 +33,14 @@ def external_values(measures: Sequence[Measure], qrels: Qrels, run: Run) -> NDAr
         for query, scored in run.to_mapping().items()
         if scored and query in row_of
     }
-    if not ranked:
-        return values
     # All negative grades mean the same, and trec_eval's code writes out of bounds below -1.
     grades = {
         query: {document: max(grade, -1) for document, grade in judged.items()}
         for query, judged in qrels.mapping.items()
-        if query in ranked
+        if query in ranked and max(judged.values()) >= 0  # trec_eval's code may never return
     }
+    if not grades:
+        return values
     parsed = [ir_measures.parse_measure(str(measure)) for measure in measures]
     measure_row = {measure: row for row, measure in enumerate(parsed)}
     for metric in provider.evaluator(parsed, grades).iter_calc(ranked):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -13,7 +15,20 @@ from numpy.typing import NDArray
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.ids import Ids, repeated_keys
 
-__all__ = ["DUPLICATES", "QRELS", "RUN", "Columns", "Duplicates", "Kind", "check_values"]
+__all__ = [
+    "DUPLICATES",
+    "QRELS",
+    "RUN",
+    "Columns",
+    "Duplicates",
+    "Kind",
+    "bad_row",
+    "check_values",
+    "read_number",
+]
+
+_SCORE = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_GRADE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
 
 Duplicates = Literal["error", "first", "max"]
 """What to do with a (query, document) pair that comes twice."""
@@ -131,9 +146,10 @@ class Columns:
         """
         if duplicates not in DUPLICATES:
             raise unknown_name("way with duplicates", duplicates, DUPLICATES)
-        grouped = self
+        grouped, order = self, None
         if (self.query[1:] < self.query[:-1]).any():
-            grouped = self._rows(np.argsort(self.query, kind="stable"))
+            order = np.argsort(self.query, kind="stable")
+            grouped = self._rows(order)
         suspects = repeated_keys(grouped.query, grouped.document.hashes)
         if not len(suspects):
             return grouped
@@ -143,6 +159,7 @@ class Columns:
                 "document": grouped.document.take(suspects).column,
                 "value": grouped.value[suspects],
                 "row": suspects,
+                "place": suspects if order is None else order[suspects],
             }
         )
         pair = ["query", "document"]
@@ -150,7 +167,7 @@ class Columns:
         if again.is_empty():
             return grouped
         if duplicates == "error":
-            self._fail_repeated(grouped.query_ids, again)
+            self._fail_repeated(pairs.sort("place"), pair)
         if duplicates == "first":
             lost = again["row"].to_numpy()
         else:
@@ -171,20 +188,17 @@ class Columns:
             lambda row: where(int(rows[row])),
         )
 
-    def _fail_repeated(self, query_ids: tuple[str, ...], again: pl.DataFrame) -> NoReturn:
+    def _fail_repeated(self, pairs: pl.DataFrame, pair: list[str]) -> NoReturn:
         # The earliest repetition, in the order of the source.
-        candidates = []
-        for query, document in again.select("query", "document").unique().iter_rows():
-            same = np.flatnonzero(self.query == query)
-            rows = same[(self.document.column.gather(same) == document).to_numpy()]
-            candidates.append((int(rows[1]), int(rows[0])))
-            if len(candidates) == 100:  # enough to name one; a file may hold millions
-                break
-        second, first = min(candidates)
+        again = pairs.filter(~pl.struct(pair).is_first_distinct()).row(0, named=True)
+        same = pairs.filter(
+            (pl.col("query") == again["query"]) & (pl.col("document") == again["document"])
+        )
+        query = self.query_ids[again["query"]]
         self.fail(
-            second,
-            f"query {query_ids[self.query[second]]!r} has document {self.document[second]!r} "
-            f"twice, first at {self.where(first)[0]}: keep one, or ask for duplicates first or max",
+            again["place"],
+            f"query {query!r} has document {again['document']!r} twice, first at "
+            f"{self.where(same['place'][0])[0]}: keep one, or ask for duplicates first or max",
         )
 
 
@@ -192,6 +206,20 @@ def bad_row(place: str, text: str, rule: str) -> InputError:
     """Build the error for one row: its place, the rule, and its text, cut."""
     shown = text if len(text) <= 80 else text[:80] + "..."
     return InputError(f"{place}: {rule}; the line is {shown!r}")
+
+
+def read_number(text: bytes, kind: Kind) -> float | None:
+    """Read a score or grade as C would, or return None; Python's liberties (1_0) are none."""
+    if not kind.whole:
+        score = float(text) if _SCORE.fullmatch(text) else math.inf
+        return score if math.isfinite(score) else None
+    if not _GRADE.fullmatch(text):
+        return None
+    digits = text.partition(b".")[0].lstrip(b"+-").lstrip(b"0") or b"0"
+    if len(digits) > 19:
+        return None
+    grade = -int(digits) if text.startswith(b"-") else int(digits)
+    return grade if -(2**63) <= grade < 2**63 else None
 
 
 def check_values(
@@ -216,8 +244,8 @@ def check_values(
         row = int(wrong.arg_true()[0])
         what = "a whole number of 64 bits" if kind.whole else "a finite number"
         place, text = where(row)
-        shown = text if text is not None else f"row {row}"
-        raise bad_row(place, shown, f"the {kind.value} {values[row]!r} is not {what}")
+        rule = f"the {kind.value} {values[row]!r} is not {what}"
+        raise InputError(f"{place}: {rule}") if text is None else bad_row(place, text, rule)
     result: NDArray[np.float64] | NDArray[np.int64]
     result = values.cast(pl.Int64 if kind.whole else pl.Float64).to_numpy()
     return result

@@ -24,10 +24,10 @@ def read_json(path: Path, kind: Kind) -> Columns:
     try:
         content = _parse(text)
     except json.JSONDecodeError as error:
-        lines = text.splitlines()
+        lines = text.split("\n")
         line = lines[error.lineno - 1] if error.lineno <= len(lines) else ""
         bad_line(path, error.lineno, line, f"not valid JSON ({error.msg})")
-    except _Refused as error:
+    except ValueError as error:  # refused here, or by Python: a number of thousands of digits
         raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply for a {kind.name}") from None

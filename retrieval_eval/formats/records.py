@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -18,30 +20,35 @@ __all__ = ["from_mapping", "from_records", "numbers"]
 
 
 def numbers(
-    values: list[Any], kind: Kind, source: str, where: Callable[[int], tuple[str, str | None]]
+    values: list[Any], kind: Kind, where: Callable[[int], tuple[str, str | None]]
 ) -> pl.Series:
     """Return a column of numbers; the error names the first value that is none."""
     whole = (int, np.integer)
-    kinds = {type(value) for value in values} - {int, float}
-    for other in kinds:
-        if other is bool or not issubclass(other, (*whole, float, np.floating)):
+    for other in {type(value) for value in values} - {int, float}:
+        if other is bool or not issubclass(other, (*whole, float, np.float16, np.float32)):
             row = next(i for i, value in enumerate(values) if type(value) is other)
-            place, _ = where(row)
-            raise InputError(f"{place}: the {kind.value} {values[row]!r} is not a number")
-    only_whole = not any(not isinstance(value, whole) for value in values)
-    if kind.whole and only_whole:
-        try:
-            return pl.Series(kind.value, np.array(values, dtype=np.int64))
-        except OverflowError:
-            row = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
-            place, _ = where(row)
-            raise InputError(
-                f"{place}: the {kind.value} {values[row]} is not a whole number of 64 bits"
-            ) from None
+            raise InputError(f"{where(row)[0]}: the {kind.value} {values[row]!r} is not a number")
+    if kind.whole:
+        # A float beside integers must not turn those beyond 53 bits into floats.
+        grades = [int(v) if isinstance(v, whole) else _as_whole(v) for v in values]
+        wrong = (i for i, v in enumerate(grades) if v is None or not -(2**63) <= v < 2**63)
+        what, name = "a whole number of 64 bits", "grade"
+    else:
+        grades = values
+        wrong = (i for i, v in enumerate(values) if abs(v) > sys.float_info.max)
+        what, name = "a finite number", "score"
+    dtype = np.int64 if kind.whole else np.float64
     try:
-        return pl.Series(kind.value, np.array(values, dtype=np.float64))
-    except OverflowError:
-        raise InputError(f"{source}: a {kind.value} is too large for a float64") from None
+        return pl.Series(kind.value, np.array(grades, dtype=dtype))
+    except (OverflowError, TypeError):
+        row = next(wrong)
+        raise InputError(
+            f"{where(row)[0]}: the {name} {str(values[row])[:80]} is not {what}"
+        ) from None
+
+
+def _as_whole(value: float) -> int | None:
+    return int(value) if math.isfinite(value) and value == int(value) else None
 
 
 def from_mapping(
@@ -71,7 +78,7 @@ def from_mapping(
 
     values = list(chain.from_iterable(scored.values() for scored in mapping.values()))
     document = Ids.of(listed, f"{source}: document id")
-    column = numbers(values, kind, source, where)
+    column = numbers(values, kind, where)
     return Columns(
         source, query_ids, codes, document, check_values(kind, column, source, where), where
     )
@@ -107,6 +114,10 @@ def from_records(
         return f"{source}:{places[row]}", repr(rows[row])
 
     getters = _getters(rows[0], kind, where(0)[0])
+    if isinstance(rows[0], (tuple, list)) and not hasattr(rows[0], "query_id"):
+        for row, one in enumerate(rows):
+            if not isinstance(one, (tuple, list)) or len(one) != 3:
+                raise InputError(f"{where(row)[0]}: {one!r:.80} is no tuple of three, as the first")
     columns: list[list[Any]] = []
     for getter in getters:
         try:
@@ -120,7 +131,7 @@ def from_records(
         _strings(column, what, where)
         for column, what in zip(columns, ("query id", "document id"), strict=False)
     )
-    values = numbers(columns[2], kind, source, where)
+    values = numbers(columns[2], kind, where)
     return Columns.from_table(kind, source, queries, documents, values, where)
 
 
@@ -178,8 +189,9 @@ def pick_names(names: list[str], kind: Kind, place: str) -> list[str]:
     ):
         name = next((name for name in known if name in names), None)
         if name is None:
+            shown = ", ".join(n if str(n).isprintable() else repr(n) for n in map(str, names))
             raise InputError(
-                f"{place}: no column for the {what} among {', '.join(map(str, names)) or 'none'}; "
+                f"{place}: no column for the {what} among {shown or 'none'}; "
                 f"call it {' or '.join(known)}"
             )
         picked.append(name)

@@ -3,73 +3,66 @@
 from __future__ import annotations
 
 import csv
-import io
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.formats.columns import Columns, Kind, bad_row
-from retrieval_eval.formats.records import pick_names
-from retrieval_eval.textfiles import open_bytes, read_lines
+from retrieval_eval.formats.columns import Columns, Kind, bad_row, read_number
+from retrieval_eval.formats.records import numbers, pick_names
+from retrieval_eval.textfiles import read_lines
 
 __all__ = ["from_frame", "read_csv", "read_parquet"]
-
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 def read_csv(path: Path, kind: Kind) -> Columns:
     """Read comma-separated columns with a header; every id is text, quoted or not."""
-    with open_bytes(path) as stream:
-        data = stream.read()
-    header = next(csv.reader([line for _, line in islice(read_lines(path), 1)]), [])
-    names = pick_names(header, kind, f"{path}:1")
+    reader = csv.reader((line for _, line in read_lines(path, keep_ends=True)), strict=True)
+    queries: list[str] = []
+    documents: list[str] = []
+    values: list[float] = []
+    lines: list[int] = []
     try:
-        table = pl.read_csv(io.BytesIO(data), infer_schema=False)
-        picked = [table[name] for name in names]
-    except pl.exceptions.PolarsError as error:
-        raise _csv_error(path, error) from None
+        header = next((fields for fields in reader if fields), [])
+        names = pick_names(header, kind, f"{path}:{max(1, reader.line_num)}")
+        places = [header.index(name) for name in names]
+        for fields in reader:
+            if not fields:
+                continue
+            at = f"{path}:{reader.line_num}"
+            if len(fields) != len(header):
+                rule = f"expected {len(header)} columns as in the header, found {len(fields)}"
+                raise bad_row(at, ",".join(fields), rule)
+            query, document, text = (fields[place] for place in places)
+            for name, one in zip(names, (query, document, text), strict=True):
+                if not one:
+                    raise bad_row(at, ",".join(fields), f"the column {name!r} is empty")
+            value = read_number(text.encode(), kind)
+            if value is None:
+                what = "a whole number of 64 bits" if kind.whole else "a finite number"
+                rule = f"the {kind.value} {text[:80]!r} is not {what}"
+                raise bad_row(at, ",".join(fields), rule)
+            queries.append(query)
+            documents.append(document)
+            values.append(value)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+    if not values:
+        raise InputError(f"{path}: there is a header, and no row")
 
     def where(row: int) -> tuple[str, str | None]:
-        reader = csv.reader(line + "\n" for _, line in read_lines(path))
-        fields = next(islice((one for one in reader if one), row + 1, None), [])
-        return f"{path}:{reader.line_num}", ",".join(fields)
+        return f"{path}:{lines[row]}", f"{queries[row]},{documents[row]},{values[row]}"
 
-    for column in picked:
-        if column.null_count():
-            row = int(column.is_null().arg_true()[0])
-            place, text = where(row)
-            raise bad_row(place, text or "", f"the column {column.name!r} is empty")
-    query, document, value = picked
-    wrong = ~value.str.contains(_NUMBER)
-    if wrong.any():
-        row = int(wrong.arg_true()[0])
-        place, text = where(row)
-        rule = f"the {kind.value} {value[row]!r} is not a {'whole' if kind.whole else 'finite'}"
-        raise bad_row(place, text or "", f"{rule} number")
-    if kind.whole and value.str.contains(r"^[+-]?[0-9]{1,18}$").all():
-        numbers = value.cast(pl.Int64)
-    else:
-        numbers = value.cast(pl.Float64)
-    if table.is_empty():
-        raise InputError(f"{path}: there is a header, and no row")
-    return Columns.from_table(kind, str(path), query, document, numbers, where)
-
-
-def _csv_error(path: Path, error: Exception) -> InputError:
-    """Find the line that the fast reader stumbled over."""
-    reader = csv.reader((line + "\n" for _, line in read_lines(path)), strict=True)
-    try:
-        width = len(next(reader))
-        for fields in reader:
-            if fields and len(fields) > width:
-                rule = f"expected {width} columns as in the header, found {len(fields)}"
-                return bad_row(f"{path}:{reader.line_num}", ",".join(fields), rule)
-    except csv.Error as wrong:
-        return InputError(f"{path}:{reader.line_num}: not valid CSV: {wrong}")
-    return InputError(f"{path}: not valid CSV: {str(error).splitlines()[0]}")
+    return Columns.from_table(
+        kind,
+        str(path),
+        pl.Series(queries, dtype=pl.String),
+        pl.Series(documents, dtype=pl.String),
+        pl.Series(kind.value, values, dtype=pl.Int64 if kind.whole else pl.Float64),
+        where,
+    )
 
 
 def read_parquet(path: Path, kind: Kind) -> Columns:
@@ -79,8 +72,9 @@ def read_parquet(path: Path, kind: Kind) -> Columns:
         table = pl.read_parquet(path, columns=names)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file: {error}") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a readable parquet file: {reason}") from None
     return _from_series([table[name] for name in names], kind, str(path))
 
 
@@ -103,16 +97,20 @@ def from_frame(frame: Any, kind: Kind) -> Columns:
     columns = []
     for name in names:
         values = frame[name].to_numpy()
-        if values.dtype == object:
-            listed = values.tolist()
-            wrong = next((i for i, value in enumerate(listed) if not isinstance(value, str)), None)
-            if wrong is not None:
-                raise InputError(
-                    f"data frame, row {wrong}: {name} {listed[wrong]!r} is no text, and ids are "
-                    "strings, since '007' is not '7'"
-                )
-            values = listed
-        columns.append(pl.Series(name, values))
+        if values.dtype != object:
+            columns.append(pl.Series(name, values))
+            continue
+        listed = values.tolist()
+        if name == names[2]:
+            columns.append(numbers(listed, kind, lambda row: (f"data frame, row {row}", None)))
+            continue
+        wrong = next((i for i, value in enumerate(listed) if not isinstance(value, str)), None)
+        if wrong is not None:
+            raise InputError(
+                f"data frame, row {wrong}: {name} {listed[wrong]!r} is no text, and ids are "
+                "strings, since '007' is not '7'"
+            )
+        columns.append(pl.Series(name, listed))
     return _from_series(columns, kind, "data frame")
 
 

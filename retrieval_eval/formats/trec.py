@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.formats.columns import QRELS, Columns, Kind, bad_row
+from retrieval_eval.formats.columns import QRELS, Columns, Kind, bad_row, read_number
 from retrieval_eval.ids import Ids
 from retrieval_eval.textfiles import open_bytes
 
@@ -37,8 +37,6 @@ _BLOCK_BYTES = 8 << 20
 _SLICE_BYTES = 1 << 17
 _SPACE, _NEWLINE, _HASH = 32, 10, 35
 _TO_SPACE = bytes.maketrans(b"\t\v\f\r", b"    ")
-_SCORE = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_GRADE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -159,6 +157,8 @@ def _regular(data: bytes, layout: _Layout) -> _Block | None:
         data = data.replace(b"\n ", b"\n").removeprefix(b" ")
         if not _columns_proven(data, layout):
             return None
+    if data.startswith(codecs.BOM_UTF8):  # polars would drop it; here it is part of an id
+        return None
     picked = [layout.query, layout.document, layout.value]
     try:
         table = pl.read_csv(
@@ -172,17 +172,15 @@ def _regular(data: bytes, layout: _Layout) -> _Block | None:
     except pl.exceptions.PolarsError:
         return None
     query, document, value = (table[str(place)] for place in picked)
-    if query.null_count() or document.null_count() or value.null_count():
-        return None
-    if not layout.kind.whole and not value.is_finite().all():
+    if any(column.null_count() for column in (query, document, value)) or not (
+        layout.kind.whole or value.is_finite().all()
+    ):
         return None
     heads, lengths = _stretches(query)
     return _Block(heads, lengths, document, value.to_numpy(), 0, None)
 
 
 def _is_text(data: bytes) -> bool:
-    if data.startswith(codecs.BOM_UTF8):  # polars would drop it; here it is part of an id
-        return False
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -232,10 +230,10 @@ def _by_line(path: Path, data: bytes, line: int, layout: _Layout) -> _Block:
             names = ", ".join(layout.columns)
             rule = f"expected {len(layout.columns)} columns ({names}), found {len(fields)}"
             _bad_line(path, number, raw, rule)
-        value = _value(fields[layout.value], layout.kind)
+        value = read_number(fields[layout.value], layout.kind)
         if value is None:
             what = "a whole number of 64 bits" if layout.kind.whole else "a finite number"
-            shown = fields[layout.value].decode()
+            shown = fields[layout.value][:80].decode("utf-8", "replace")
             _bad_line(path, number, raw, f"the {layout.kind.value} {shown!r} is not {what}")
         queries.append(fields[layout.query].decode())
         documents.append(fields[layout.document].decode())
@@ -255,19 +253,6 @@ def _by_line(path: Path, data: bytes, line: int, layout: _Layout) -> _Block:
 def _bad_line(path: Path, number: int, raw: bytes, rule: str) -> NoReturn:
     text = raw.removesuffix(b"\r").decode("utf-8", "backslashreplace")
     raise bad_row(f"{path}:{number}", text, rule)
-
-
-def _value(text: bytes, kind: Kind) -> float | None:
-    """Read a number as C would; Python's liberties, such as 1_0, are none."""
-    if kind.whole:
-        if not _GRADE.fullmatch(text):
-            return None
-        grade = int(text.partition(b".")[0]) if len(text) < 400 else 2**63
-        return grade if -(2**63) <= grade < 2**63 else None
-    if not _SCORE.fullmatch(text):
-        return None
-    score = float(text)
-    return score if np.isfinite(score) else None
 
 
 def _stretches(query: pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:

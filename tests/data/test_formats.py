@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from retrieval_eval import Ids, Qrels, Run
 from retrieval_eval.errors import InputError
 from retrieval_eval.formats import trec
-from retrieval_eval.formats.columns import QRELS, RUN
+from retrieval_eval.formats.columns import DUPLICATES, QRELS, RUN, Duplicates, Kind
 from retrieval_eval.ids import repeated_keys
 from retrieval_eval.textfiles import pack_bytes
 
@@ -260,6 +261,7 @@ def test_any_run_comes_back_from_its_file(
     mapping: dict[str, dict[str, float]], name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("runs") / name
+    mapping["last"] = {"d": 1 + 2**-40}  # scores that fit float32 are written in fewer digits
     Run.from_mapping(mapping).to_file(path)
     assert Run.from_file(path).to_mapping() == mapping
 
@@ -360,3 +362,432 @@ def test_ids_are_a_sequence_of_strings() -> None:
     assert ids.repeated is None
     assert Ids.of(["x", "y", "x"]).repeated == (0, 2)
     assert repr(ids) == "Ids(['b', 'a', 'c'], n=3)"
+
+
+# what follows: numbers, blocks, duplicates and parts against slower ways of their own
+
+
+def both_ways(path: Path, kind: Kind) -> tuple[object, object]:
+    """Read by blocks and line by line; an error counts by its message."""
+
+    def read() -> object:
+        try:
+            columns = trec.read_trec(path, kind)
+        except InputError as error:
+            return str(error)
+        rows = [columns.query_ids[code] for code in columns.query]
+        return rows, list(columns.document), [repr(value) for value in columns.value.tolist()]
+
+    fast = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trec, "_regular", lambda *_, **__: None)
+        return fast, read()
+
+
+NUMBER_PARTS = st.lists(
+    st.sampled_from(
+        [*"0159+-.eE_x, ", "00", "nan", "inf", "NaN", "Infinity", "\uff11", "\u00a0", "9" * 19]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(number=NUMBER_PARTS, kind=st.sampled_from([RUN, QRELS]))
+def test_both_ways_of_reading_accept_and_refuse_the_same_numbers(
+    number: str, kind: Kind, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "number.txt"
+    path.write_text(f"q Q0 d 1 {number} t\n" if kind is RUN else f"q 0 d {number}\n")
+    fast, careful = both_ways(path, kind)
+    assert fast == careful
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (RUN, "q Q0 d 1 1 t\n \ufeffq Q0 e 1 1 t\n"),
+        (RUN, " \ufeffq Q0 d 1 1 t\n"),
+        (RUN, "q Q0 d 1 1 t\n\ufeffq Q0 e 1 1 t\n"),
+        (RUN, "q Q0 \ufeffd 1 1 t\n"),
+        (RUN, 'q Q0 "d 1 1 t\nq Q0 e" 1 1 t\n'),
+        (RUN, "q Q0 d 1 1 t\n q Q0 e 1 1 t \n\tq\x0bQ0\x0cf 1 1 t\t\r\n"),
+        (RUN, "q Q0 d#e 1 1 #t\n  # comment\nq #Q0 e 1 1 t\n"),
+        (RUN, "q Q0 d\u00a0\u3000 1 1 t\nq Q0 d\u2028 1 1 t\n"),
+        (RUN, f"q Q0 d 1 {'0' * 500}1 t\n"),
+        (RUN, f"q Q0 d 1 1.{'0' * 500}1 t\n"),
+        (RUN, "q Q0 null 1 1 t\nNULL Q0 NA 1 1 t\n"),
+        (QRELS, "q 0 d 9223372036854775807\nq 0 e -9223372036854775808\nq 0 f +0\n"),
+        (QRELS, "q 0 d 9223372036854775808\n"),
+        (QRELS, "q 0 d 9007199254740993\nq 0 e 2.0\n"),
+        (QRELS, f"q 0 d {'0' * 500}1\n"),
+        (QRELS, "query-id\tcorpus-id\tscore\n#q\td\t1\n\nq\td\t2\n"),
+        (QRELS, "query-id\tcorpus-id\tscore\n\ufeffq\td\t1\n"),
+    ],
+)
+def test_both_ways_of_reading_give_the_same(tmp_path: Path, kind: Kind, text: str) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes(text.encode())
+    fast, careful = both_ways(path, kind)
+    assert fast == careful
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            *(f"{q} Q0 {d} 1 {s} t" for q in "pq" for d in ("d", "é", "007") for s in ("1", "5.")),
+            *("", "# c", " # c", "p\tQ0  d\t1 1 t \r", "\ufeffq Q0 x 1 1 t", " \ufeffq Q0 y 1 1 t"),
+            *("q Q0 z 1 nan t", "q Q0 z 1 1", "q Q0 \x00 1 1 t", "\r", "q Q0 z 1 1 t\x1c"),
+        ]
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(lines=LINES, block=st.sampled_from([1, 16, 64]), way=st.sampled_from(DUPLICATES))
+def test_the_size_of_blocks_changes_neither_content_nor_message(
+    lines: list[str], block: int, way: Duplicates, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "blocks.txt"
+    path.write_bytes("\n".join(lines).encode())
+
+    def outcome() -> object:
+        try:
+            run = Run.from_file(path, duplicates=way)
+        except InputError as error:
+            return str(error)
+        return [(query, list(scored.items())) for query, scored in run.to_mapping().items()]
+
+    whole = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trec, "_BLOCK_BYTES", block)
+        assert outcome() == whole
+
+
+def kept(rows: list[tuple[str, str, float]], way: str) -> dict[str, dict[str, float]]:
+    content: dict[str, dict[str, float]] = {}
+    for query, document, score in rows:
+        scored = content.setdefault(query, {})
+        if document not in scored or (way == "max" and score > scored[document]):
+            scored[document] = score
+    return content
+
+
+REPEATING = st.lists(
+    st.tuples(
+        st.sampled_from("pqr"), st.sampled_from(["a", "b", "é", "007"]), st.sampled_from([1.0, 2.0])
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(rows=REPEATING, block=st.sampled_from([16, 8 << 20]), key_block=st.sampled_from([4, 65536]))
+def test_duplicates_are_chosen_between_as_one_would_by_hand(
+    rows: list[tuple[str, str, float]],
+    block: int,
+    key_block: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "repeats.txt"
+    path.write_text("# c\n\n" + trec_text(rows))
+    pairs = [row[:2] for row in rows]
+    again = next((row for row, pair in enumerate(pairs) if pair in pairs[:row]), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trec, "_BLOCK_BYTES", block)
+        patch.setattr("retrieval_eval.ids._BLOCK", key_block)
+        assert Run.from_file(path, duplicates="first").to_mapping() == kept(rows, "first")
+        assert Run.from_file(path, duplicates="max").to_mapping() == kept(rows, "max")
+        if again is None:
+            assert Run.from_file(path).to_mapping() == kept(rows, "first")
+            return
+        with pytest.raises(InputError) as caught:
+            Run.from_file(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{again + 3}: ")
+    assert f"first at {path}:{pairs.index(pairs[again]) + 3}:" in message
+    assert message.endswith(f"the line is {trec_text([rows[again]])[:-1]!r}")
+
+
+def test_among_many_duplicates_the_first_line_that_repeats_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("".join(f"q Q0 d{row} 1 1 t\n" for row in range(1000)) * 2)
+    with pytest.raises(InputError) as caught:
+        Run.from_file(path)
+    assert str(caught.value).startswith(f"{path}:1001: query 'q' has document 'd0' twice")
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(
+    mapping=st.dictionaries(
+        st.sampled_from(["a", "b", "é", "x"]),
+        st.dictionaries(
+            st.sampled_from(["a", "b", "c", "é", "007"]),
+            st.sampled_from([1.0, 1.0 + 1e-9, 2.0, -1e39, -1e38, 0.1, -0.0, 0.0, 1e-60]),
+        ),
+        min_size=1,
+    ),
+    depth=st.integers(1, 6),
+)
+def test_parts_of_a_run_are_those_of_a_naive_version(
+    mapping: dict[str, dict[str, float]], depth: int
+) -> None:
+    run = Run.from_mapping(mapping)
+    before = [column.copy() for column in (run.query, run.document, run.score)]
+
+    def ranked(scored: dict[str, float]) -> list[tuple[str, float]]:
+        order = sorted(scored, key=lambda one: (scored[one], one.encode()), reverse=True)
+        return [(one, scored[one]) for one in order]
+
+    def pairs(part: Run) -> dict[str, list[tuple[str, float]]]:
+        return {query: list(scored.items()) for query, scored in part.to_mapping().items()}
+
+    assert pairs(run.top(depth)) == {q: ranked(scored)[:depth] for q, scored in mapping.items()}
+    assert pairs(run.without_self()) == {
+        q: ranked({d: s for d, s in scored.items() if d != q}) for q, scored in mapping.items()
+    }
+    with np.errstate(over="ignore"):
+        single = {
+            q: ranked({d: float(np.float32(s)) for d, s in scored.items()})
+            for q, scored in mapping.items()
+        }
+    assert pairs(run.single_precision()) == single
+    for column, old in zip((run.query, run.document, run.score), before, strict=True):
+        np.testing.assert_array_equal(column, old)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(
+    judged=st.dictionaries(
+        st.sampled_from(["a", "b", "é"]),
+        st.dictionaries(st.sampled_from(["a", "b", "é", "c"]), st.integers(-2, 3), min_size=1),
+        min_size=1,
+    )
+)
+def test_judgments_without_self_are_those_of_a_naive_version(
+    judged: dict[str, dict[str, int]],
+) -> None:
+    qrels = Qrels.from_mapping(judged)
+    assert qrels.without_self().mapping == {
+        q: {d: grade for d, grade in grades.items() if d != q} for q, grades in judged.items()
+    }
+    assert qrels.mapping == judged
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(
+    mapping=st.dictionaries(
+        st.sampled_from(["q", "007", "é\u00a0"]),
+        st.dictionaries(IDS, FLOATS, min_size=1, max_size=5),
+        min_size=1,
+    ),
+    name=st.sampled_from(["x.trec", "x.run.gz", "x.zst", "x.parquet"]),
+)
+def test_ids_and_bits_of_scores_come_back_from_a_file(
+    mapping: dict[str, dict[str, float]], name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / name
+    # One score that float32 cannot hold keeps the writer from float32's shorter decimals.
+    run = Run.from_mapping({**mapping, "last": {"d": 1 + 2**-40}})
+    run.to_file(path)
+    again = Run.from_file(path)
+    assert again.query_ids == run.query_ids
+    assert again.query.tolist() == run.query.tolist()
+    documents = [list(one.document_ids.take(one.document)) for one in (run, again)]
+    assert documents[0] == documents[1]
+    assert again.score.tobytes() == run.score.tobytes()
+
+
+def test_a_pipe_of_the_shell_is_read(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, trec_text(RUN_ROWS).encode())
+    finally:
+        os.close(writer)
+    try:
+        assert_run(Run.from_file(f"/dev/fd/{reader}"))
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("suffix", [".trec", ".jsonl", ".json", ".csv"])
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_a_packed_file_that_is_cut_off_is_refused_in_every_form(
+    tmp_path: Path, suffix: str, packing: str
+) -> None:
+    rows = [("q", f"d{row * 7919 % 1009}", row / 7) for row in range(500)]
+    written = {
+        ".trec": trec_text(rows),
+        ".jsonl": "\n".join(map(json.dumps, as_records(rows))),
+        ".json": as_json(rows),
+        ".csv": pl.DataFrame(as_records(rows)).write_csv(),
+    }
+    packed = pack_bytes(written[suffix].encode(), packing)
+    for cut in (len(packed) // 2, len(packed) - 3):
+        path = tmp_path / f"x{suffix}{packing}"
+        path.write_bytes(packed[:cut])
+        with pytest.raises(InputError) as caught:
+            Run.from_file(path)
+        assert str(caught.value).startswith(f"{path}: cannot be read: ")
+
+
+CSV_HEADER = "query_id,doc_id,score\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "start", "part"),
+    [
+        ("x.csv", "query_id,doc_id\r,score\nq,d,1\n", "", ""),
+        ("x.csv", CSV_HEADER + "q\r,d,1\nq,e,x\n", "2: ", "not valid CSV"),
+        ("x.csv", CSV_HEADER.replace("\n", "\r") + "q,d,1\rq,e,2\r", "", ""),
+        ("x.csv", CSV_HEADER + "q," + "d" * 140_000 + ",x\n", "2: ", "not valid CSV"),
+        ("x.csv", CSV_HEADER + "q,e,1\nq,f\n", "3: ", "'q,f'"),
+        ("x.csv", CSV_HEADER + "q,e,1\n\nq,f,inf\n", "4: ", "'q,f,inf'"),
+        ("x.csv", CSV_HEADER + "q,e,1_0\n", "2: ", "'1_0'"),
+        ("x.csv", CSV_HEADER + "q,e,\uff11\n", "2: ", "\uff11"),
+        ("x.csv", CSV_HEADER.replace("\n", "\r\n") + "q,e,1\r\nq,e,2\r\n", "3: ", "first at"),
+        ("x.json", '{"q": {"d": 1' + "0" * 5000 + "}}", "", ""),
+        ("x.json", '{"q": {"d": 1' + "0" * 400 + "}}", "", ""),
+        ("x.json", '{"q": {"d": 1},\n "q": {"e": 1}}', "", "the key 'q' comes twice"),
+        ("x.json", '{"q\u2028": {"d": 1},\n "r": x}', "2: ", """the line is ' "r": x}'"""),
+        ("x.json", '{"q": {"d": 1, "e": 1e999}}', "", "'e'"),
+        ("x.json", '[{"query_id": "q", "doc_id": "d", "score": 1}, {"query_id": "q"}]', "", "1"),
+        ("x.jsonl", '{"query_id": "q", "doc_id": "d", "score": 1' + "0" * 400 + "}", "1: ", ""),
+        ("x.jsonl", '\n{"query_id": "q", "doc_id": "d", "score": NaN}', "2: ", "NaN"),
+        ("x.jsonl", '\n{"query_id": "q", "doc_id": "d", "score": 1, "score": 1}', "2: ", "twice"),
+        ("x.jsonl", '\r\n{"query_id": "q", "doc_id": "d", "score": true}\r\n', "2: ", "True"),
+        ("x.jsonl", '{"query_id": "q", "doc_id": "d", "score": 1}\n[1]', "2: ", "'[1]'"),
+    ],
+    ids=range(20),
+)
+def test_a_bad_line_of_a_table_or_of_json_is_named(
+    tmp_path: Path, name: str, text: str, start: str, part: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    with pytest.raises(InputError) as caught:
+        Run.from_file(path)
+    assert str(caught.value).startswith(f"{path}:{start}" if start else str(path))
+    assert part in str(caught.value)
+    assert "the line is 'row" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_blank_lines_of_csv_are_passed_over_or_named_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(CSV_HEADER + "q,d,1\n\nq,e,2\n")
+    try:
+        content = Run.from_file(path).to_mapping()
+    except InputError as error:
+        assert str(error).startswith(f"{path}:3: ")  # noqa: PT017 (either outcome will do)
+    else:
+        assert content == {"q": {"e": 2.0, "d": 1.0}}
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.csv", "x.jsonl", "x.json"])
+@pytest.mark.parametrize(
+    ("grades", "expected"),
+    [
+        (["9223372036854775807", "-9223372036854775808"], [2**63 - 1, -(2**63)]),
+        (["9007199254740993", "2.0"], [2**53 + 1, 2]),
+        (["1.0", "-2.0"], [1, -2]),
+        (["0.5", "1"], None),
+        (["9223372036854775808", "1"], None),
+        (["1e999", "1"], None),
+    ],
+)
+def test_grades_are_whole_numbers_of_64_bits_in_every_form(
+    tmp_path: Path, name: str, grades: list[str], expected: list[int] | None
+) -> None:
+    rows = list(zip("de", grades, strict=True))
+    path = tmp_path / name
+    records = [f'{{"query_id": "q", "doc_id": "{d}", "relevance": {g}}}' for d, g in rows]
+    path.write_text(
+        {
+            "x.txt": "".join(f"q 0 {d} {g}\n" for d, g in rows),
+            "x.csv": "query_id,doc_id,relevance\n" + "".join(f"q,{d},{g}\n" for d, g in rows),
+            "x.jsonl": "\n".join(records),
+            "x.json": f"[{', '.join(records)}]",
+        }[name]
+    )
+    if expected is None:
+        with pytest.raises(InputError, match=r"not a whole number|not a finite"):
+            Qrels.from_file(path)
+    else:
+        assert Qrels.from_file(path).mapping == {"q": dict(zip("de", expected, strict=True))}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "rule"),
+    [
+        ("score", [1.0, None], "score"),
+        ("score", ["1", "2"], "not a number"),
+        ("score", [True, False], "not numbers"),
+        ("query_id", [1, 2], "ids are strings"),
+        ("doc_id", ["d", None], "doc_id"),
+        ("doc_id", ["d", 7], "ids are strings"),
+    ],
+)
+def test_a_frame_of_pandas_with_other_columns_is_refused(
+    column: str, values: list[Any], rule: str
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    columns: dict[str, Any] = {"query_id": ["q", "q"], "doc_id": ["d", "e"], "score": [1.0, 2.0]}
+    with pytest.raises(InputError, match=rule):
+        Run.from_frame(pandas.DataFrame({**columns, column: values}))
+
+
+@pytest.mark.parametrize("kind", ["Float64", "Int64", "float32", "float16", "object"])
+def test_numbers_of_pandas_are_read_whatever_their_type(kind: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    columns = {"query_id": ["q", "q"], "doc_id": ["d", "e"]}
+    scores = pandas.Series([1.0, 2.0], dtype=kind)
+    run = Run.from_frame(pandas.DataFrame({**columns, "score": scores}))
+    assert run.to_mapping() == {"q": {"e": 2.0, "d": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "row", [("q", "e", 1.0, 5), ("q", "e"), ("q", "e", np.longdouble("1e4000")), "abc", None, 7]
+)
+def test_a_record_unlike_the_first_is_refused(row: Any) -> None:
+    with pytest.raises(InputError, match="record"):
+        Run.from_records([("q", "d", 1.0), row])
+
+
+def test_a_first_query_that_begins_with_a_byte_order_mark_is_refused_or_comes_back(
+    tmp_path: Path,
+) -> None:
+    mapping = {"\ufeffq": {"d": 1.0}}
+    path = tmp_path / "x.trec"
+    try:
+        Run.from_mapping(mapping).to_file(path)
+    except InputError:
+        return
+    assert Run.from_file(path).to_mapping() == mapping
+
+
+def test_a_damaged_parquet_file_is_read_or_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    rows = [(f"q{row % 3}", f"d{row}", row / 7) for row in range(40)]
+    frame(rows, "score").write_parquet(path)
+    whole = path.read_bytes()
+    rng = random.Random(5)
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        place = rng.randrange(len(data))
+        if rng.random() < 0.5:
+            data[place] ^= rng.randrange(1, 256)
+        else:
+            del data[place : place + rng.randrange(1, 9)]
+        path.write_bytes(data)
+        try:
+            Run.from_file(path)
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith(f"{path}")  # noqa: PT017 (either outcome will do)
+            assert "\n" not in str(error)  # noqa: PT017
+    assert refused > 50

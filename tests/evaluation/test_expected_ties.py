@@ -19,7 +19,10 @@ MEASURES_WITH_CUTS = [
     *("Bpref", "RBP", "RBP(p=0.5)@2", "Judged", "Judged@2", "NumRet", "NumRel", "SetP", "SetR"),
     *("SetF", "SetAP", "nDCG(judged_only=True)@2", "AP(judged_only=True)@2"),
     *("RR(judged_only=True)@2", "RBP(judged_only=True)", "Rprec(judged_only=True)"),
-    *("Sufficiency(judged_only=True)@2", "P(judged_only=True)@2"),
+    *("Sufficiency(judged_only=True)@2", "P(judged_only=True)@2", "DCG(judged_only=True)@2"),
+    *("R(judged_only=True)@2", "CappedR(judged_only=True)@2", "CappedAP(judged_only=True)@3"),
+    *("Success(judged_only=True)@2", "SetP(relative=True)", "SetF(beta=2,judged_only=True)"),
+    *("Bpref(rel=2)", "Rprec(rel=2)", "RR(rel=2)@2", "NumRet(rel=2)", "nDCG(gains={0:1,1:3})@2"),
 ]
 
 GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(-1, 3), min_size=1, max_size=6)
@@ -36,7 +39,7 @@ def orders(scored: dict[str, int]) -> list[list[str]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(grades=GRADES, scored=SCORES)
 def test_it_is_the_mean_over_all_orders(grades: dict[str, int], scored: dict[str, int]) -> None:
     # Every order is a query of its own, so that one evaluation sees them all.

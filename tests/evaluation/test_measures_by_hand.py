@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -281,3 +282,11 @@ def test_an_explicit_level_is_kept_against_the_option() -> None:
     ours = evaluate(QRELS, RUN, ["P(rel=1)@4", "P@4", "NumRet"], options)
     assert ours.measures == ("P@4", "P(rel=2)@4", "NumRet")
     assert ours.values[:, 0].tolist() == [0.5, 0.25, 5.0]
+
+
+@pytest.mark.parametrize("call", ["open({!r}, 'w')", "[open({!r}, 'w')][0]", "(lambda: {!r})()"])
+def test_reading_a_measure_evaluates_nothing(tmp_path: Path, call: str) -> None:
+    target = tmp_path / "made"
+    with pytest.raises(InputError, match="cannot be read"):
+        Measure.parse(f"AP(rel={call.format(target.as_posix())})")
+    assert not target.exists()
