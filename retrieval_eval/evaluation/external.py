@@ -43,6 +43,6 @@ def external_values(measures: Sequence[Measure], qrels: Qrels, run: Run) -> NDAr
         return values
     parsed = [ir_measures.parse_measure(str(measure)) for measure in measures]
     measure_row = {measure: row for row, measure in enumerate(parsed)}
-    for metric in provider.evaluator(parsed, grades).iter_calc(ranked):
+    for metric in provider.evaluator(parsed, grades).iter_calc({q: ranked[q] for q in grades}):
         values[measure_row[metric.measure], row_of[metric.query_id]] = float(metric.value)
     return values
