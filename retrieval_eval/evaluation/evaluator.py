@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from retrieval_eval.runs import Run
 
 __all__ = ["Evaluation", "EvaluationOptions", "Evaluator", "aggregate", "evaluate"]
 
+_Form = TypeVar("_Form", Run, Qrels)
 _POOLED = {"GAP": micro_average_precision, "SampledRR": sampled_reciprocal_rank}
 _SMALLEST = 0.00001  # what trec_eval raises values to before it takes their logarithm
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -210,7 +211,7 @@ class Evaluator:
         ]
         self._parsed = tuple(dict.fromkeys(parsed))
         self.measures = tuple(map(str, self._parsed))
-        read = _as_qrels(qrels, options)
+        read = _read(Qrels, qrels, options)
         self.qrels = read.without_self() if options.drop_self else read
         self._judgments = Judgments(self.qrels)
         _check(self._parsed, self.qrels, options)
@@ -226,7 +227,7 @@ class Evaluator:
             The run; anything else than a Run is read as its ``from_...`` methods do.
         """
         options = self.options
-        run = _as_run(run, options)
+        run = _read(Run, run, options)
         if options.drop_self:
             run = run.without_self()
         if options.score_precision == "float32":
@@ -283,28 +284,17 @@ def _check(measures: Sequence[Measure], qrels: Qrels, options: EvaluationOptions
             )
 
 
-def _as_qrels(source: Any, options: EvaluationOptions) -> Qrels:
-    if isinstance(source, Qrels):
+def _read(form: type[_Form], source: Any, options: EvaluationOptions) -> _Form:
+    """Make a run, or qrels, of whatever they can be made of."""
+    if isinstance(source, form):
         return source
-    if isinstance(source, (str, Path)):
-        return Qrels.from_file(source, duplicates=options.duplicates)
     if isinstance(source, Mapping):
-        return Qrels.from_mapping(source)
-    if hasattr(source, "columns"):
-        return Qrels.from_frame(source, duplicates=options.duplicates)
-    return Qrels.from_records(source, duplicates=options.duplicates)
-
-
-def _as_run(source: Any, options: EvaluationOptions) -> Run:
-    if isinstance(source, Run):
-        return source
+        return form.from_mapping(source)
     if isinstance(source, (str, Path)):
-        return Run.from_file(source, duplicates=options.duplicates)
-    if isinstance(source, Mapping):
-        return Run.from_mapping(source)
+        return form.from_file(source, duplicates=options.duplicates)
     if hasattr(source, "columns"):
-        return Run.from_frame(source, duplicates=options.duplicates)
-    return Run.from_records(source, duplicates=options.duplicates)
+        return form.from_frame(source, duplicates=options.duplicates)
+    return form.from_records(source, duplicates=options.duplicates)
 
 
 def evaluate(

@@ -37,7 +37,8 @@ def external_values(measures: Sequence[Measure], qrels: Qrels, run: Run) -> NDAr
     grades = {
         query: {document: max(grade, -1) for document, grade in judged.items()}
         for query, judged in qrels.mapping.items()
-        if query in ranked and max(judged.values()) >= 0  # trec_eval's code may never return
+        if query in ranked
+        and max(judged.values(), default=-1) >= 0  # trec_eval's code may never return
     }
     if not grades:
         return values

@@ -140,6 +140,14 @@ def test_self_retrieval_is_dropped_on_demand_and_never_by_changing_the_caller_s_
     assert qrels.mapping == {"a": {"b": 1, "a": 1}, "b": {"c": 1}}
 
 
+def test_a_query_judged_for_itself_alone_scores_0_once_that_is_dropped() -> None:
+    options = EvaluationOptions(drop_self=True)
+    measures = ["nDCG", "AP", "infAP", "Compat", "GAP", "Bpref", "IPrec@0.5", "Judged"]
+    for qrels in ({"a": {"a": 1}}, {"a": {"a": 1}, "b": {"c": 0}}):
+        ours = evaluate(qrels, {"a": {"a": 2.0, "c": 1.0}}, measures, options)
+        assert not ours.values[:, 0].any()
+
+
 def test_aggregates_are_rounded_when_they_are_printed_only(tmp_path: Path) -> None:
     (tmp_path / "run.txt").write_text(
         "".join(f"q{n} Q0 a 1 {n % 3} t\nq{n} Q0 b 1 1 t\n" for n in range(7))
