@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_eval.catalogue import catalogue_file, catalogue_names
-from retrieval_eval.comparison import TESTS
+from retrieval_eval.comparison import (
+    COMPARE_TESTS,
+    CORRECTIONS,
+    INTERVALS,
+    MARGIN_TESTS,
+    OMNIBUS_TESTS,
+)
 from retrieval_eval.datasets import DATASETS, read_card
 from retrieval_eval.encoders import ENCODERS
 from retrieval_eval.evaluation import MEASURES
@@ -41,8 +47,19 @@ def listing(what: str) -> tuple[Columns, Cells]:
     if what == "measures":
         return _MEASURE_COLUMNS, [_measure(name, spec) for name, spec in MEASURES.items()]
     if what == "tests":
-        texts = {"randomization": "paired sign flips; exact for few queries, else (1+b)/(1+B)"}
-        return [("test", False), ("what it does", False)], [(name, texts[name]) for name in TESTS]
+        parts = {
+            "--test": COMPARE_TESTS,
+            "--correction": CORRECTIONS,
+            "--interval": INTERVALS,
+            "--margin-test": MARGIN_TESTS,
+            "--omnibus": OMNIBUS_TESTS,
+        }
+        columns = [("option", False), ("name", False), ("what it does", False)]
+        return columns, [
+            (option if not place else "", name, text)
+            for option, names in parts.items()
+            for place, (name, text) in enumerate(names.items())
+        ]
     if what == "datasets":
         cards = [(n, "card", _title(n), "") for n in catalogue_names("datasets")]
         sources = [row for name in DATASETS.names() for row in _source(name)]

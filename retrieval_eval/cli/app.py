@@ -7,6 +7,7 @@ usage, 3 part of a sweep failed.
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,7 +15,17 @@ import typer
 from retrieval_eval import __version__
 from retrieval_eval.errors import RetrievalEvalError
 
-__all__ = ["MeasureOption", "SeedOption", "app", "main", "print_json", "say"]
+__all__ = [
+    "DrawsOption",
+    "Interval",
+    "IntervalOption",
+    "MeasureOption",
+    "SeedOption",
+    "app",
+    "main",
+    "print_json",
+    "say",
+]
 
 app = typer.Typer(
     name="retrieval-eval",
@@ -29,6 +40,18 @@ MeasureOption = Annotated[
     list[str] | None,
     typer.Option("-m", "--measure", help="A measure such as nDCG@10; repeat for several."),
 ]
+
+
+class Interval(StrEnum):
+    """Ways to an interval of a mean."""
+
+    t = "t"
+    percentile = "percentile"
+    bca = "bca"
+
+
+IntervalOption = Annotated[Interval, typer.Option(help="95 % interval: t, or a bootstrap.")]
+DrawsOption = Annotated[int, typer.Option(min=100, help="Draws of everything that resamples.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of resampling.")]
 
 

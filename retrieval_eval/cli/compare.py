@@ -1,16 +1,43 @@
-"""The verb ``compare``: run files against the first of them."""
+"""The verb ``compare``: differences of run files, and how sure they are."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval_eval.cli.app import MeasureOption, SeedOption, app, print_json, say
-from retrieval_eval.cli.evaluate import score_files
-from retrieval_eval.errors import InputError, RetrievalEvalError
+from retrieval_eval.cli.app import (
+    DrawsOption,
+    Interval,
+    IntervalOption,
+    MeasureOption,
+    SeedOption,
+    app,
+    say,
+)
+from retrieval_eval.cli.scoring import (
+    DepthOption,
+    DropSelfOption,
+    DuplicateRows,
+    DuplicatesOption,
+    GainsOption,
+    JudgedOnlyOption,
+    LevelOption,
+    Precision,
+    PrecisionOption,
+    QrelsArgument,
+    Ties,
+    TiesOption,
+    evaluation_options,
+    score_files,
+)
+from retrieval_eval.errors import InputError
+
+if TYPE_CHECKING:
+    from retrieval_eval.evaluation import Evaluation
+    from retrieval_eval.report.comparisons import ComparisonReport
 
 
 class Format(StrEnum):
@@ -18,97 +45,178 @@ class Format(StrEnum):
 
     table = "table"
     json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
+class Pairs(StrEnum):
+    """Which runs are compared."""
+
+    reference = "reference"
+    all = "all"
+
+
+class Family(StrEnum):
+    """What is corrected together."""
+
+    all = "all"
+    measure = "measure"
+
+
+class Omnibus(StrEnum):
+    """Tests of all runs at once."""
+
+    friedman = "friedman"
+    anova = "anova"
+
+
+MarginOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[MEASURE=]LOSS", help="Accepted loss, such as nDCG@10=0.01; repeat."),
+]
+MarginTestOption = Annotated[str, typer.Option(help="hall, t, randomization or bootstrap.")]
+AlphaOption = Annotated[float, typer.Option(help="Level of all tests.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="By default one a processor; changes no result.")
+]
 
 
 @app.command()
 def compare(
-    qrels: Annotated[Path, typer.Argument(help="Judgments: TREC qrels, or BEIR's TSV.")],
-    runs: Annotated[list[Path], typer.Argument(help="TREC runs; the first is the reference.")],
+    qrels: QrelsArgument,
+    runs: Annotated[
+        list[Path], typer.Argument(help="Two runs at least; the first is the reference.")
+    ],
     measure: MeasureOption = None,
-    correction: Annotated[str, typer.Option(help="holm or none, over all shown.")] = "holm",
-    margin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MEASURE=LOSS", help="Accepted loss, such as nDCG@10=0.01."),
+    pairs: Annotated[
+        Pairs, typer.Option(help="Each run against the reference, or all pairs.")
+    ] = Pairs.reference,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="Name of a reference instead; repeat for several.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Level of tests and intervals.")] = 0.05,
-    draws: Annotated[int, typer.Option(help="Draws of randomization and bootstrap.")] = 10_000,
-    format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
+    test: Annotated[
+        str, typer.Option(help="One of `retrieval-eval list tests`.")
+    ] = "randomization",
+    correction: Annotated[
+        str, typer.Option(help="none, bonferroni, holm, bh or by, over all shown.")
+    ] = "holm",
+    family: Annotated[
+        Family, typer.Option(help="Correct over all shown, or over each measure.")
+    ] = Family.all,
+    margin: MarginOption = None,
+    margin_test: MarginTestOption = "hall",
+    alpha: AlphaOption = 0.05,
+    interval: IntervalOption = Interval.t,
+    omnibus: Annotated[
+        Omnibus | None, typer.Option(help="Also test all runs at once; three at least.")
+    ] = None,
+    detect: Annotated[
+        float | None, typer.Option(help="How many queries would show a difference of this size?")
+    ] = None,
+    draws: DrawsOption = 10_000,
     seed: SeedOption = 0,
+    threads: ThreadsOption = None,
+    format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
+    duplicates: DuplicatesOption = DuplicateRows.error,
+    ties: TiesOption = Ties.trec,
+    relevance_level: LevelOption = 1,
+    gains: GainsOption = None,
+    judged_only: JudgedOnlyOption = False,
+    drop_self: DropSelfOption = False,
+    score_precision: PrecisionOption = Precision.float64,
+    depth: DepthOption = None,
 ) -> None:
-    """Compare run files with the first of them, by a paired randomization test."""
-    from dataclasses import asdict
+    """Compare run files query by query: differences, intervals, tests, margins."""
+    import numpy as np
 
-    from retrieval_eval.comparison import compare as compare_pairs
-    from retrieval_eval.evaluation import parse_measure
-    from retrieval_eval.report.terminal import print_table, shown_p
+    from retrieval_eval.comparison import CompareOptions, compare, omnibus_test
+    from retrieval_eval.report.comparisons import ComparisonReport
+    from retrieval_eval.report.sections import needed_section
 
     if len(runs) < 2:
         raise InputError("compare needs two runs at least: the reference and a candidate")
-    margins = {}
-    for text in margin or ():
-        name, equals, loss = text.partition("=")
-        try:
-            margins[parse_measure(name, "--margin")] = float(loss)
-        except ValueError as error:
-            if isinstance(error, RetrievalEvalError):
-                raise
-            equals = ""
-        if not equals:
-            raise InputError(f"--margin {text!r}: expected MEASURE=LOSS, such as nDCG@10=0.01")
-    evaluations = score_files(qrels, runs, measure)
-    result = compare_pairs(
-        [(evaluations[0], other) for other in evaluations[1:]],
+    if reference and pairs is Pairs.all:
+        raise InputError("--pairs all compares every pair: leave out --reference")
+    scoring = evaluation_options(
+        duplicates=duplicates,
+        ties=ties,
+        relevance_level=relevance_level,
+        gains=gains,
+        judged_only=judged_only,
+        drop_self=drop_self,
+        score_precision=score_precision,
+        depth=depth,
+    )
+    evaluations = score_files(qrels, runs, measure, scoring)
+    options = CompareOptions(
+        test=test,
         correction=correction,
+        family=family.value,
         alpha=alpha,
-        margins=margins,
+        margins=read_margins(margin, evaluations[0]),
+        margin_test=margin_test,
+        interval=interval.value,
         draws=draws,
         seed=seed,
     )
-    unreachable = result.unreachable()
-    if unreachable:
-        say(f"note: {unreachable}")
-    if format_ is Format.json:
-        print_json(
-            {
-                "qrels": str(qrels),
-                "test": result.test,
-                "correction": result.correction,
-                "family": result.family,
-                "alpha": alpha,
-                "draws": draws,
-                "seed": seed,
-                "differences": [asdict(one) for one in result.differences],
-            }
-        )
-        return
-    columns = [
-        ("candidate", False),
-        ("measure", False),
-        (f"minus {evaluations[0].run_name}", True),
-        ("win/tie/loss", True),
-        ("p", True),
-        ("adjusted p", True),
-        ("", False),
-    ]
-    if margins:
-        columns.append(("not worse by", False))
-    cells = []
-    for one in result.differences:
-        line = [
-            one.candidate,
-            one.measure,
-            f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]",
-            f"{one.wins}/{one.ties}/{one.losses}",
-            shown_p(one.p),
-            shown_p(one.p_adjusted),
-            "significant" if one.significant else "",
-        ]
-        if margins:
-            held = {True: "yes", False: "no", None: ""}[one.not_inferior(alpha)]
-            line.append(f"{one.margin:g}: {held}" if one.margin is not None else "")
-        cells.append(line)
-    print_table(columns, cells)
-    say(
-        f"two-sided paired {result.test} test, {draws} draws; correction {correction} over "
-        f"{result.family}; {100 * (1 - alpha):g} % bootstrap intervals"
+    comparison = compare(
+        evaluations,
+        pairs=pairs.value,
+        references=reference or (),
+        options=options,
+        threads=threads,
     )
+    sections = [] if detect is None else [needed_section(comparison, detect)]
+    stacked = np.stack([one.values for one in evaluations])
+    report = ComparisonReport(
+        str(qrels),
+        tuple(evaluations),
+        comparison,
+        all_pairs=pairs is Pairs.all,
+        omnibus=[
+            (name, omnibus_test(stacked[:, place], omnibus.value))
+            for place, name in enumerate(comparison.measures)
+        ]
+        if omnibus
+        else (),
+        sections=sections,
+    )
+    print_report(report, format_)
+
+
+def print_report(report: ComparisonReport, format_: Format) -> None:
+    """Print in the form asked for; what the table leaves unsaid goes to stderr."""
+    if format_ is Format.table:
+        report.show()
+    else:
+        typer.echo(getattr(report, format_.value)())
+    if format_ in (Format.table, Format.csv):
+        for line in report.legend:
+            say(line)
+    elif format_ is Format.json:
+        for note in report.comparison.notes:
+            say(f"note: {note}")
+
+
+def read_margins(texts: list[str] | None, scored: Evaluation) -> dict[str, float]:
+    """Read margins of single measures, or of all; names become those of the evaluations."""
+    from retrieval_eval.evaluation import Measure
+
+    margins: dict[str, float] = {}
+    for text in texts or ():
+        name, equals, loss = text.rpartition("=")
+        named = list(scored.measures)
+        if equals:
+            try:
+                named = [str(Measure.parse(name, defaults=scored.options.defaults))]
+            except InputError as error:
+                raise InputError(f"--margin {text!r}: {error}") from None
+        try:
+            margins.update(dict.fromkeys(named, float(loss)))
+        except ValueError:
+            raise InputError(
+                f"--margin {text!r}: expected a loss such as 0.01, or MEASURE=LOSS such as "
+                "nDCG@10=0.01"
+            ) from None
+    return margins

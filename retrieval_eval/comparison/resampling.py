@@ -1,127 +1,251 @@
-"""Bootstrap intervals and the paired randomization test, vectorised over comparisons."""
+"""Sign flips and bootstrap resamples of many paired comparisons at once, the same on any machine.
+
+Comparisons are given as scores and pairs of their rows: resampling 20 systems gives all their 190
+differences, at a tenth of the cost. Three things make a seed give the same p everywhere. Random
+bits come from the raw output of Philox, which NumPy promises never to change, and a draw's place
+in that stream is its number, so that blocks and threads do not matter. Scores are rounded to
+integer multiples of a power of two so small that all sums are exact in float64, in any order. And
+sums that agree but for that rounding count as equal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_DRAWS", "bootstrap_intervals", "randomization_p"]
+__all__ = [
+    "DEFAULT_DRAWS",
+    "ROUNDING",
+    "Grid",
+    "blocks_of_draws",
+    "bootstrap_sums",
+    "count_flips",
+    "default_threads",
+    "flip_p",
+    "stream_key",
+]
 
 DEFAULT_DRAWS = 10_000
-_BLOCK_BYTES = 64 * 2**20
+_BLOCK_BYTES = 16 * 2**20
+_WORDS = 4  # that Philox makes of one count
+_BYTE = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(np.float64)
+_EXACT_BITS = 51
+ROUNDING = 1.0  # in units of a grid: what equal differences may be apart
+
+Array = NDArray[np.float64]
+Pairs = NDArray[np.intp]
 
 
-def _draw_blocks(n: int, draws: int) -> Iterator[int]:
-    """Split draws into blocks whose float64 matrix of n columns stays within the budget."""
-    step = max(1, _BLOCK_BYTES // (8 * n))
-    for start in range(0, draws, step):
-        yield min(step, draws - start)
+def default_threads() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def bootstrap_intervals(
-    values: NDArray[np.float64], *, draws: int = DEFAULT_DRAWS, seed: int, confidence: float = 0.95
-) -> NDArray[np.float64]:
-    """Bootstrap intervals of means over queries, by the percentile method.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (s, n)
-        s series of scores, or of paired differences, over the same n queries.
-    draws : int
-        Number of resamples.
-    seed : int
-        Seed of the resamples, which all series share.
-    confidence : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    ndarray of float64, shape (s, 2)
-        Lower and upper bounds, in the unit of the values. Constant series give their constant.
-
-    References
-    ----------
-    Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
-
-    Examples
-    --------
-    >>> bootstrap_intervals(np.array([[0.5, 0.5, 0.5]]), seed=0).tolist()
-    [[0.5, 0.5]]
-    """
-    series, n = values.shape
-    # Resampling deviations from the mean keeps a constant series free of rounding noise.
-    mean = values.mean(axis=1, keepdims=True)
-    centred = np.where(np.ptp(values, axis=1, keepdims=True) == 0, 0.0, values - mean)
-    mean = np.where(np.ptp(values, axis=1, keepdims=True) == 0, values[:, :1], mean)
-    rng = np.random.default_rng(seed)
-    parts = []
-    for block in _draw_blocks(n, draws):
-        picks = rng.integers(0, n, size=(block, n), dtype=np.int32)
-        flat = (picks + np.arange(block, dtype=np.int64)[:, None] * n).ravel()
-        weights = np.bincount(flat, minlength=block * n).reshape(block, n)
-        parts.append(weights.astype(np.float64) @ centred.T / n)
-    means = np.concatenate(parts) if parts else np.zeros((1, series))
-    tail = (1 - confidence) / 2
-    bounds: NDArray[np.float64] = np.quantile(means, [tail, 1 - tail], axis=0).T + mean
-    return bounds
-
-
-def randomization_p(
-    differences: NDArray[np.float64], *, draws: int = DEFAULT_DRAWS, seed: int
-) -> NDArray[np.float64]:
-    """Two-sided paired randomization (sign-flip) test of a mean difference of zero.
-
-    Exact, over all ``2**n`` sign patterns of the n differences that are not zero, where that is at
-    most `draws`. Otherwise by Monte Carlo, ``p = (1 + b) / (1 + draws)``, never 0. Sums that agree
-    but for the rounding of float64 count as ties, so that p is the same on every machine.
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Scores as integers, in float64, whose sums over all queries are exact in any order.
 
     Parameters
     ----------
-    differences : ndarray of float64, shape (s, n)
-        Paired differences of s comparisons over the same n queries.
-    draws : int
-        Number of random sign patterns, which all comparisons share.
-    seed : int
-        Seed of the patterns.
+    integers : ndarray of float64, shape (s, n)
+        Whole numbers.
+    unit : ndarray of float64, shape (s,)
+        What 1 stands for, a power of two; the same for all rows that are paired.
+    """
+
+    integers: Array
+    unit: Array
+
+    @classmethod
+    def of(cls, values: Array, groups: NDArray[np.intp] | None = None) -> Grid:
+        """Round scores to multiples of the largest power of two that keeps their sums exact.
+
+        Parameters
+        ----------
+        values : ndarray of float64, shape (s, n)
+            The scores.
+        groups : ndarray of intp, shape (s,), optional
+            Rows of one group share a unit; by default all rows do.
+        """
+        groups = np.zeros(len(values), dtype=np.intp) if groups is None else groups
+        largest = np.zeros(groups.max(initial=0) + 1)
+        np.maximum.at(largest, groups, np.abs(values).max(axis=1, initial=0.0))
+        _, exponent = np.frexp(largest * max(1, values.shape[1]))
+        unit = np.ldexp(1.0, exponent - _EXACT_BITS)[groups]
+        return cls(np.rint(values / unit[:, None]), unit)
+
+
+def _raw(key: NDArray[np.uint64], first: int, rows: int, words: int) -> NDArray[np.uint64]:
+    """Rows `first` to `first + rows` of the stream's table with that many words a row."""
+    bits = np.random.Philox(key=key, counter=first * (words // _WORDS))
+    raw: NDArray[np.uint64] = bits.random_raw(rows * words)
+    return raw.reshape(rows, words)
+
+
+def _blocks(draws: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    step = max(1, _BLOCK_BYTES // row_bytes)
+    for first in range(0, draws, step):
+        yield first, min(step, draws - first)
+
+
+def blocks_of_draws(
+    work: Callable[[int, int], None], draws: int, row_bytes: int, threads: int | None
+) -> None:
+    """Call ``work(first, rows)`` for blocks of draws whose rows take 16 MiB, in threads."""
+    with ThreadPoolExecutor(threads or default_threads()) as pool:
+        for done in [pool.submit(work, *block) for block in _blocks(draws, row_bytes)]:
+            done.result()
+
+
+def stream_key(seed: int, purpose: int) -> NDArray[np.uint64]:
+    """Return the key of the stream of random bits for one purpose."""
+    key: NDArray[np.uint64] = np.random.SeedSequence([seed, purpose]).generate_state(2, np.uint64)  # type: ignore[assignment]
+    return key
+
+
+def _padded(words: int) -> int:
+    return -(-words // _WORDS) * _WORDS
+
+
+def count_flips(
+    grid: Grid,
+    pairs: Pairs,
+    reached: Callable[[Array], NDArray[np.bool_]],
+    *,
+    draws: int,
+    seed: int,
+    threads: int | None = None,
+) -> NDArray[np.int64]:
+    """Count, for each pair, the random sign patterns whose sum of differences reaches something.
+
+    Parameters
+    ----------
+    grid : Grid
+        Scores of s series on n queries.
+    pairs : ndarray of intp, shape (r, 2)
+        Rows whose difference, first minus second, is flipped.
+    reached : callable
+        From sums in units of the grid, shape (b, r), to booleans of that shape.
+    draws, seed : int
+        Number and seed of the patterns, which all pairs share.
+    threads : int, optional
+        By default one for each processor; of no effect on the result.
 
     Returns
     -------
-    ndarray of float64, shape (s,)
-        p values; 1 where no query differs.
-
-    References
-    ----------
-    Smucker, Allan & Carterette 2007, A comparison of statistical significance tests for
-    information retrieval evaluation.
-
-    Examples
-    --------
-    >>> randomization_p(np.array([[1.0, 1.0, 1.0, 0.0]]), seed=0).tolist()
-    [0.25]
+    ndarray of int64, shape (r,)
+        Counts out of `draws`.
     """
-    n = differences.shape[1]
-    observed = np.abs(differences.sum(axis=1))
-    threshold = observed - n * 2.0**-50 * np.abs(differences).sum(axis=1)
-    result = np.ones(len(differences))
+    n = grid.integers.shape[1]
+    words = _padded(-(-n // 64))
+    scores = np.ascontiguousarray(grid.integers.T)
+    total = grid.integers.sum(axis=1)
+    left, right = pairs.T
+    key = stream_key(seed, 1)
+    counts: dict[int, NDArray[np.int64]] = {}
+
+    def work(first: int, rows: int) -> None:
+        octets = _raw(key, first, rows, words).astype("<u8", copy=False).view(np.uint8)
+        bits = _BYTE[octets[:, : -(-n // 8)]].reshape(rows, -1)[:, :n]
+        sums = 2 * (bits @ scores) - total
+        counts[first] = np.count_nonzero(reached(sums[:, left] - sums[:, right]), axis=0)
+
+    blocks_of_draws(work, draws, 8 * (n + 8 + len(pairs)), threads)
+    total_counts: NDArray[np.int64] = np.sum(list(counts.values()), axis=0, dtype=np.int64)
+    return total_counts
+
+
+def bootstrap_sums(
+    grid: Grid, pairs: Pairs, *, draws: int, seed: int, threads: int | None = None
+) -> Array:
+    """Add up differences over queries drawn with replacement.
+
+    Parameters
+    ----------
+    grid, pairs, draws, seed, threads
+        As for :func:`count_flips`.
+
+    Returns
+    -------
+    ndarray of float64, shape (draws, r)
+        Whole numbers, in units of the grid. Takes ``8 * draws * r`` bytes.
+    """
+    n = grid.integers.shape[1]
+    words = _padded(-(-n // 2))
+    scores = np.ascontiguousarray(grid.integers.T)
+    left, right = pairs.T
+    key = stream_key(seed, 2)
+    result = np.empty((draws, len(pairs)))
+
+    def work(first: int, rows: int) -> None:
+        halves = _raw(key, first, rows, words).astype("<u8", copy=False).view("<u4")[:, :n]
+        picks = (halves.astype(np.uint64) * np.uint64(n) >> np.uint64(32)).astype(np.intp)
+        picks += np.arange(rows)[:, None] * n
+        weights = np.bincount(picks.ravel(), minlength=rows * n).reshape(rows, n)
+        sums = weights.astype(np.float64) @ scores
+        result[first : first + rows] = sums[:, left] - sums[:, right]
+
+    blocks_of_draws(work, draws, 8 * (3 * n + len(pairs)), threads)
+    return result
+
+
+def flip_p(
+    grid: Grid,
+    pairs: Pairs,
+    *,
+    alternative: str = "two-sided",
+    draws: int = DEFAULT_DRAWS,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Array:
+    """P values of sign-flip tests that the differences are symmetric around 0.
+
+    Exact, over all ``2**d`` sign patterns of the d queries that differ, where that is at most
+    `draws`. Otherwise by Monte Carlo, ``p = (1 + b) / (1 + draws)``, never 0.
+
+    Parameters
+    ----------
+    grid, pairs, draws, seed, threads
+        As for :func:`count_flips`.
+    alternative : {'two-sided', 'greater'}
+        Whether sums count that lie as far from 0, or those that are as large.
+
+    Returns
+    -------
+    ndarray of float64, shape (r,)
+        1 where no query differs.
+    """
+    result = np.ones(len(pairs))
+    observed, slack = np.zeros(len(pairs)), np.zeros(len(pairs))
     by_chance = []
-    for row, one in enumerate(differences):
-        moved = one[one != 0]
+    for row, (left, right) in enumerate(pairs):
+        difference = grid.integers[left] - grid.integers[right]
+        moved = difference[np.abs(difference) > ROUNDING]
+        slack[row] = np.count_nonzero(difference)
+        observed[row] = difference.sum()
         if len(moved) > np.log2(draws):
             by_chance.append(row)
         elif len(moved):
             patterns = np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1
             sums = (1.0 - 2.0 * patterns) @ moved
-            result[row] = np.mean(np.abs(sums) >= threshold[row])
+            if alternative == "two-sided":
+                sums, observed[row] = np.abs(sums), abs(observed[row])
+            result[row] = np.mean(sums >= observed[row] - slack[row])
     if by_chance:
-        rng = np.random.default_rng(seed)
-        chosen = np.ascontiguousarray(differences[by_chance].T)
-        reached = np.zeros(len(by_chance), dtype=np.int64)
-        width = -(-n // 8)
-        for block in _draw_blocks(n, draws):
-            raw = np.frombuffer(rng.bytes(block * width), dtype=np.uint8).reshape(block, width)
-            signs = 1.0 - 2.0 * np.unpackbits(raw, axis=1, count=n)
-            reached += np.count_nonzero(np.abs(signs @ chosen) >= threshold[by_chance], axis=0)
-        result[by_chance] = (1 + reached) / (1 + draws)
+        bound, slack = observed[by_chance], slack[by_chance]
+
+        def reached(sums: Array) -> NDArray[np.bool_]:
+            if alternative == "two-sided":
+                return np.abs(sums) >= np.abs(bound) - slack
+            return sums >= bound - slack
+
+        counts = count_flips(
+            grid, pairs[by_chance], reached, draws=draws, seed=seed, threads=threads
+        )
+        result[by_chance] = (1 + counts) / (1 + draws)
     return result

@@ -13,20 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_eval.comparison import bootstrap_intervals
+from retrieval_eval.comparison import INTERVALS, mean_intervals
+from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
 from retrieval_eval.evaluation import Evaluation, Measure
 from retrieval_eval.evaluation.trec_names import TrecName, trec_name
+from retrieval_eval.report.forms import Table, latex_table, markdown_table
 from retrieval_eval.report.terminal import number, print_table, with_interval
 
 __all__ = ["EvaluationReport"]
 
 _SMALLEST = 0.00001
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +35,16 @@ class EvaluationReport:
         Where the judgments came from.
     evaluations : tuple of Evaluation
         At least one; all with the same measures and options.
+    interval : {'t', 'percentile', 'bca'}
+        Of the means, at 95 %.
     draws, seed : int
         Of the bootstrap.
     """
 
     qrels: str
     evaluations: tuple[Evaluation, ...]
-    draws: int = 1000
+    interval: str = "t"
+    draws: int = DEFAULT_DRAWS
     seed: int = 0
 
     @property
@@ -55,9 +54,9 @@ class EvaluationReport:
 
     @cached_property
     def intervals(self) -> list[list[tuple[float, float] | None]]:
-        """Percentile bootstrap intervals of 95 %, for each run and measure.
+        """Intervals of 95 %, for each run and measure.
 
-        None for measures that are no mean over queries.
+        None for measures that are no mean over queries, and for fewer than two queries.
         """
         result = []
         for one in self.evaluations:
@@ -71,9 +70,13 @@ class EvaluationReport:
             )
             averaged = [row for row, m in enumerate(parsed) if m.spec.averaged]
             bounds: list[tuple[float, float] | None] = [None] * len(parsed)
-            found = bootstrap_intervals(values[averaged], draws=self.draws, seed=self.seed)
-            for row, (low, high) in zip(averaged, found.tolist(), strict=True):
-                bounds[row] = (np.exp(low), np.exp(high)) if logs[row] else (low, high)
+            for row in averaged:  # SampledRR leaves queries out, so that rows differ in length
+                kept = values[row, ~np.isnan(values[row])][None, :]
+                ((low, high),) = mean_intervals(
+                    kept, self.interval, draws=self.draws, seed=self.seed
+                ).tolist()
+                if not math.isnan(low):
+                    bounds[row] = (np.exp(low), np.exp(high)) if logs[row] else (low, high)
             result.append(bounds)
         return result
 
@@ -110,7 +113,7 @@ class EvaluationReport:
         """All that decides the result besides the files."""
         return {
             **self.evaluations[0].options.as_dict(),
-            "interval": "percentile bootstrap over queries",
+            "interval": self.interval,
             "draws": self.draws,
             "seed": self.seed,
         }
@@ -153,7 +156,7 @@ class EvaluationReport:
                     writer.writerow([one.run_name, query, name, shown, "", ""])
         return text.getvalue().rstrip("\n")
 
-    def _cells(self) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    def _cells(self) -> Table:
         skipped = self.evaluations[0].options.missing == "skip"
         last = "left out" if skipped else "not answered"
         columns = [("run", False), *((name, True) for name in self.measures), (last, True)]
@@ -166,7 +169,7 @@ class EvaluationReport:
             cells.append([*line, f"{one.missing} of {judged}"])
         return columns, cells
 
-    def _query_cells(self) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    def _query_cells(self) -> Table:
         columns = [("run", False), ("query", False), *((name, True) for name in self.measures)]
         cells = [
             [
@@ -179,7 +182,7 @@ class EvaluationReport:
         ]
         return columns, cells
 
-    def _tables(self, *, per_query: bool) -> list[tuple[list[tuple[str, bool]], list[list[str]]]]:
+    def _tables(self, *, per_query: bool) -> list[Table]:
         return [self._cells(), *([self._query_cells()] if per_query else [])]
 
     def show(self, *, per_query: bool) -> None:
@@ -203,47 +206,16 @@ class EvaluationReport:
             else "means over the judged queries that each run answers"
         )
         extra = f"; {', '.join(changed)}" if changed else ""
-        return f"{base}; [low, high]: 95 % bootstrap interval, {self.draws} draws{extra}"
+        drawn = "" if self.interval == "t" else f", {self.draws} draws"
+        return f"{base}; [low, high]: 95 % interval ({INTERVALS[self.interval]}{drawn}){extra}"
 
     def markdown(self, *, per_query: bool) -> str:
         """Tables in Markdown."""
-        parts = []
-        for columns, cells in self._tables(per_query=per_query):
-            lines = [
-                [name for name, _ in columns],
-                ["--:" if is_number else ":--" for _, is_number in columns],
-                *cells,
-            ]
-            escaped = [
-                [
-                    cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-                    for cell in line
-                ]
-                for line in lines
-            ]
-            parts.append("\n".join(f"| {' | '.join(line)} |" for line in escaped))
-        return "\n\n".join(parts)
+        return "\n\n".join(map(markdown_table, self._tables(per_query=per_query)))
 
     def latex(self, *, per_query: bool) -> str:
-        """Tables for LaTeX with the package booktabs."""
-        parts = []
-        for columns, cells in self._tables(per_query=per_query):
-            shape = "".join("r" if is_number else "l" for _, is_number in columns)
-            lines = [_latex_row([name for name, _ in columns]), *map(_latex_row, cells)]
-            parts.append(
-                "\n".join(
-                    [
-                        f"\\begin{{tabular}}{{{shape}}}",
-                        "\\toprule",
-                        lines[0],
-                        "\\midrule",
-                        *lines[1:],
-                        "\\bottomrule",
-                        "\\end{tabular}",
-                    ]
-                )
-            )
-        return "\n\n".join(parts)
+        """Tables in LaTeX, for the package booktabs."""
+        return "\n\n".join(map(latex_table, self._tables(per_query=per_query)))
 
     def trec(self, *, per_query: bool, runid: bool, hide_returned: bool) -> str:
         """trec_eval's three columns: its names, its order, and counts added up.
@@ -292,8 +264,3 @@ def _trec_queries(one: Evaluation, named: Sequence[tuple[str, TrecName | None, s
 def _trec_line(name: str, query: str, value: float, trec: TrecName | None) -> str:
     shown = f"{value:.0f}" if trec is not None and trec.whole else f"{value:6.4f}"
     return f"{name:<22}\t{query}\t{shown}"
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    escaped = ["".join(_LATEX.get(mark, mark) for mark in cell) for cell in cells]
-    return " & ".join(escaped) + r" \\"

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from retrieval_eval.comparison import INTERVALS, MARGIN_TESTS
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -165,9 +167,14 @@ def _marks(comparisons: pl.DataFrame) -> dict[tuple[str, str], tuple[str, bool |
             mark = " "
             if one["significant"]:
                 mark = "+" if one["difference"] > 0 else "-"
-            held = one.get("not_inferior")
+            held = one.get("noninferior")
             marks[one["candidate_row_id"], one["measure"]] = (mark, held)
     return marks
+
+
+def _drawn(compare: Mapping[str, Any]) -> str:
+    draws = compare["test"] in ("randomization", "bootstrap")
+    return f", {compare['draws']} draws" if draws else ""
 
 
 def _footer(
@@ -175,7 +182,6 @@ def _footer(
 ) -> list[str]:
     sweep = manifest["sweep"]
     compare = sweep["compare"]
-    level = f"{100 * (1 - compare['alpha']):g} %"
     lines = [
         f"{one['candidate']} minus {one['reference']}, {one['measure']}: "
         f"{one['difference']:+.4f} [{one['difference_lo']:+.4f}, "
@@ -189,15 +195,16 @@ def _footer(
     else:
         families = "; ".join(f"{name}: {text}" for name, text in manifest["families"].items())
         lines.append(
-            f"[low, high]: {level} bootstrap interval. '+' or '-': differs from "
-            f"{manifest['reference']!r} of the same encoder by a two-sided paired "
-            f"{compare['test']} test, {compare['draws']} draws, correction {compare['correction']} "
+            f"[low, high]: 95 % interval ({INTERVALS[compare['interval']]}). '+' or '-': differs "
+            f"from {manifest['reference']!r} of the same encoder by a two-sided paired "
+            f"{compare['test']} test at level {compare['alpha']:g}{_drawn(compare)}, correction "
+            f"{compare['correction']} "
             f"over {families}."
         )
         if compare["margin"]:
             lines.append(
-                "'worse by <': yes where the loss is shown to be smaller, by a one-sided paired "
-                f"t test of non-inferiority at level {compare['alpha']:g}, not corrected."
+                "'worse by <': yes where the loss is shown to be smaller, by a "
+                f"{MARGIN_TESTS[compare['margin_test']]}, corrected over the margins alike."
             )
     timing = sweep["timing"]
     lines.append(

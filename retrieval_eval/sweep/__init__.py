@@ -1,13 +1,13 @@
 """Sweeps: one file or object in, a folder of results out."""
 
-from retrieval_eval.sweep.config import CompareOptions, Sweep, load_sweep
+from retrieval_eval.sweep.config import CompareSection, Sweep, load_sweep
 from retrieval_eval.sweep.plan import make_plan
 from retrieval_eval.sweep.results import Results
 from retrieval_eval.sweep.run import run_sweep
 from retrieval_eval.timing import TimingOptions
 
 __all__ = [
-    "CompareOptions",
+    "CompareSection",
     "Results",
     "Sweep",
     "TimingOptions",

@@ -14,12 +14,14 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError
 
 from retrieval_eval.catalogue import catalogue_file, catalogue_names
+from retrieval_eval.comparison import CompareOptions
 from retrieval_eval.errors import InputError, unknown_name
+from retrieval_eval.evaluation import parse_measure
 from retrieval_eval.parameters import make_parameters
 from retrieval_eval.timing import TimingOptions
 
 __all__ = [
-    "CompareOptions",
+    "CompareSection",
     "Entry",
     "Sweep",
     "SweepError",
@@ -37,7 +39,7 @@ Entry = str | dict[str, dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareSection:
     """How rows are compared.
 
     Parameters
@@ -45,24 +47,36 @@ class CompareOptions:
     reference : str or None
         Name (or label) of the index that the others are compared with, for each dataset and
         encoder. None: ``flat`` if the sweep has it.
-    test : {'randomization'}
-        Paired test.
-    correction : {'holm', 'none'}
-        Over all comparisons of a dataset.
-    alpha : float
-        Level.
-    draws : int
-        Of randomization and bootstrap.
+    test, correction, family, alpha, draws, margin_test, interval
+        As in :class:`retrieval_eval.comparison.CompareOptions`; all comparisons of a dataset are
+        one family, or those of each measure.
     margin : mapping of str to float
-        Accepted loss for some measures: adds a non-inferiority test.
+        Accepted loss for some measures: adds tests of non-inferiority and equivalence.
     """
 
     reference: str | None = None
-    test: Literal["randomization"] = "randomization"
-    correction: Literal["holm", "none"] = "holm"
+    test: Literal["randomization", "t", "wilcoxon", "sign", "bootstrap"] = "randomization"
+    correction: Literal["none", "bonferroni", "holm", "bh", "by"] = "holm"
+    family: Literal["all", "measure"] = "all"
     alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
     draws: Annotated[int, Ge(100)] = 10_000
     margin: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+    margin_test: Literal["hall", "t", "randomization", "bootstrap"] = "hall"
+    interval: Literal["t", "percentile", "bca"] = "t"
+
+    def options(self, seed: int) -> CompareOptions:
+        """Return the options of the comparisons, measures of margins in canonical form."""
+        return CompareOptions(
+            test=self.test,
+            correction=self.correction,
+            family=self.family,
+            alpha=self.alpha,
+            margins={parse_measure(name): margin for name, margin in self.margin.items()},
+            margin_test=self.margin_test,
+            interval=self.interval,
+            draws=self.draws,
+            seed=seed,
+        )
 
 
 class SweepError(InputError):
@@ -89,7 +103,7 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-_Compare = Annotated[InstanceOf[CompareOptions], _options(CompareOptions, "compare")]
+_Compare = Annotated[InstanceOf[CompareSection], _options(CompareSection, "compare")]
 _Timing = Annotated[InstanceOf[TimingOptions], _options(TimingOptions, "timing")]
 
 
@@ -112,7 +126,7 @@ class Sweep(BaseModel):
         In the grammar of ir-measures.
     neighbour_recall : int
         The k of recall against exact search; at most `k`.
-    compare : CompareOptions
+    compare : CompareSection
         How rows are compared.
     timing : TimingOptions
         How cost is measured.
@@ -140,7 +154,7 @@ class Sweep(BaseModel):
     k: Annotated[int, Field(ge=1)] = 100
     measures: Annotated[list[str], Field(min_length=1)] = ["nDCG@10", "RR@10", "R@100"]
     neighbour_recall: Annotated[int, Field(ge=1)] = 10
-    compare: _Compare = CompareOptions()
+    compare: _Compare = CompareSection()
     timing: _Timing = TimingOptions()
     seed: Annotated[int, Field(ge=0)] = 0
 

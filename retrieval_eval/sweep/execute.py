@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_eval.comparison import Comparison, bootstrap_intervals, compare
+from retrieval_eval.comparison import Comparison, compare, mean_intervals
 from retrieval_eval.errors import RetrievalEvalError
-from retrieval_eval.evaluation import Evaluation, Evaluator, parse_measure
+from retrieval_eval.evaluation import Evaluation, Evaluator
 from retrieval_eval.pipeline import Searched, build, embed, find_truth, score, search
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
@@ -107,15 +107,15 @@ def run_plan(plan: Plan, store: Store, *, progress: bool) -> list[Outcome]:
 
 
 def _with_intervals(plan: Plan, outcomes: list[Outcome]) -> list[Outcome]:
-    """Add the intervals of the means, for all rows of a dataset from the same resamples."""
+    """Add the 95 % intervals of the means."""
     evaluations = [one.evaluation for one in outcomes if one.evaluation is not None]
     if not evaluations:
         return outcomes
-    bounds = bootstrap_intervals(
+    bounds = mean_intervals(
         np.concatenate([evaluation.values for evaluation in evaluations]),
+        plan.sweep.compare.interval,
         draws=plan.sweep.compare.draws,
         seed=plan.sweep.seed,
-        confidence=1 - plan.sweep.compare.alpha,
     )
     parts = iter(np.split(bounds, len(evaluations)))
     return [
@@ -196,8 +196,7 @@ def compare_rows(
         Dataset, pairs, and their differences: pair by pair, measure by measure. All comparisons
         of a dataset are one family.
     """
-    options = plan.sweep.compare
-    margins = {parse_measure(name): margin for name, margin in options.margin.items()}
+    options = plan.sweep.compare.options(plan.sweep.seed)
     usable = [outcome for outcome in outcomes if outcome.evaluation is not None]
     results = []
     for dataset, group in itertools.groupby(usable, key=lambda outcome: outcome.row.dataset.name):
@@ -212,19 +211,11 @@ def compare_rows(
         pairs += [
             RowPair(one, other, "encoder") for one, other in itertools.combinations(references, 2)
         ]
-        evaluated = [
-            (pair.reference.evaluation, pair.candidate.evaluation)
-            for pair in pairs
-            if pair.reference.evaluation and pair.candidate.evaluation
-        ]
+        place = {id(outcome): number for number, outcome in enumerate(mine)}
         comparison = compare(
-            evaluated,
-            test=options.test,
-            correction=options.correction,
-            alpha=options.alpha,
-            margins=margins,
-            draws=options.draws,
-            seed=plan.sweep.seed,
+            [outcome.evaluation for outcome in mine if outcome.evaluation is not None],
+            pairs=[(place[id(pair.candidate)], place[id(pair.reference)]) for pair in pairs],
+            options=options,
         )
         results.append((dataset, pairs, comparison))
     return results

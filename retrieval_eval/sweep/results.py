@@ -274,13 +274,35 @@ _COMPARISON_COLUMNS = [
 ]
 
 
+_KEPT = (
+    "measure",
+    "n",
+    "n_differing",
+    "wins",
+    "ties",
+    "losses",
+    "effect",
+    "common_language",
+    "p",
+    "p_adjusted",
+    "significant",
+    "smallest_p",
+    "detectable",
+    "margin",
+    "p_noninferior",
+    "noninferior",
+    "p_equivalent",
+    "equivalent",
+)
+
+
 def _comparison_records(
     dataset: str, pairs: Sequence[RowPair], comparison: Comparison
 ) -> Iterator[dict[str, Any]]:
     per_pair = len(comparison.differences) // max(1, len(pairs))
     for place, difference in enumerate(comparison.differences):
         pair = pairs[place // per_pair]
-        facts = asdict(difference)
+        facts = difference.as_dict(comparison.options.test)
         yield {
             "dataset": dataset,
             "question": pair.question,
@@ -288,24 +310,14 @@ def _comparison_records(
             "candidate_row_id": pair.candidate.row.row_id,
             "reference": f"{pair.reference.row.encoder.label} | {pair.reference.row.shown}",
             "candidate": f"{pair.candidate.row.encoder.label} | {pair.candidate.row.shown}",
-            "measure": facts["measure"],
-            "n_queries": facts["n_queries"],
-            "difference": facts["mean"],
-            "difference_lo": facts["low"],
-            "difference_hi": facts["high"],
-            "wins": facts["wins"],
-            "ties": facts["ties"],
-            "losses": facts["losses"],
-            "p": facts["p"],
-            "p_adjusted": facts["p_adjusted"],
-            "significant": facts["significant"],
-            "margin": facts["margin"],
-            "p_margin": facts["p_margin"],
-            "not_inferior": difference.not_inferior(comparison.alpha),
-            "test": comparison.test,
-            "correction": comparison.correction,
-            "alpha": comparison.alpha,
-            "draws": comparison.draws,
-            "seed": comparison.seed,
+            "difference": facts["mean_diff"],
+            "difference_lo": facts["ci95"][0],
+            "difference_hi": facts["ci95"][1],
+            **{name: facts[name] for name in _KEPT},
+            **{
+                name: value
+                for name, value in comparison.options.as_dict().items()
+                if name not in ("margins", "family")
+            },
             "family": f"dataset {dataset}: {comparison.family}",
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,23 +116,3 @@ def settings() -> Callable[..., dict[str, Any]]:
         }
 
     return make
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs the command line here: exit code, stdout, stderr."""
-    from retrieval_eval.cli import main
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["retrieval-eval", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capfd.readouterr()
-        code = stop.value.code
-        assert code is None or isinstance(code, int)
-        return code or 0, out, err
-
-    return call

@@ -413,91 +413,9 @@ def test_one_seed_gives_one_output(files: Path, cli: Cli) -> None:
     assert cli(*words) == cli(*words)
 
 
-def test_compare_takes_the_first_run_as_the_reference(files: Path, cli: Cli) -> None:
-    runs = ["good.trec", "poor.trec.gz", "other.run"]
-    code, out, _ = cli("compare", "qrels.txt", *runs, "-m", "RR", "--format", "json")
-    assert code == 0
-    content = json.loads(out)
-    assert content["test"] == "randomization"
-    assert content["correction"] == "holm"
-    assert "2 comparisons" in content["family"]
-    found = [(d["reference"], d["candidate"], d["measure"]) for d in content["differences"]]
-    assert found == [("good", "poor", "RR"), ("good", "other", "RR")]
-    poor, other = content["differences"]
-    assert poor["mean"] == pytest.approx(-2 / 3)
-    assert (poor["wins"], poor["ties"], poor["losses"], poor["n_queries"]) == (0, 0, 3, 3)
-    assert poor["p"] == 2 / 2**3
-    assert poor["p_adjusted"] == 2 * poor["p"]
-    assert (other["mean"], other["p"]) == (pytest.approx(-1 / 3), 1.0)
-    assert poor["margin"] is None
-
-
-def test_compare_prints_a_table_and_says_how_it_tested(files: Path, cli: Cli) -> None:
-    code, out, err = cli("compare", "qrels.txt", "good.trec", "poor.trec.gz", "-m", "RR")
-    assert code == 0
-    assert "poor" in out
-    assert "good" in out
-    assert "-0.6667" in out
-    assert "0/0/3" in out
-    assert "holm" in err
-    assert "1 comparison" in err
-
-
-def test_compare_with_itself_finds_nothing(files: Path, cli: Cli) -> None:
-    words = ["compare", "qrels.txt", "good.trec", "good.trec", "--margin", "RR@10=0.1"]
-    code, out, _ = cli(*words, "--format", "json")
-    assert code == 0
-    for one in json.loads(out)["differences"]:
-        assert (one["mean"], one["low"], one["high"], one["p"]) == (0.0, 0.0, 0.0, 1.0)
-        assert one["significant"] is False
-        assert one["p_margin"] == (0.0 if one["measure"] == "RR@10" else None)
-
-
-def test_compare_answers_whether_a_margin_holds(files: Path, cli: Cli) -> None:
-    runs = ["good.trec", "good.trec", "poor.trec.gz"]
-    code, out, _ = cli("compare", "qrels.txt", *runs, "-m", "RR", "--margin", "MRR=0.05")
-    assert code == 0, "another spelling of a measure is the same measure"
-    lines = [line for line in out.splitlines() if "0.05" in line]
-    assert len(lines) == 2
-    assert "yes" in lines[0]
-    assert "no" in lines[1]
-
-
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--margin", "RR"], ["--margin 'RR'", "MEASURE=LOSS"]),
-        (["--margin", "RR=small"], ["--margin 'RR=small'", "MEASURE=LOSS"]),
-        (["--margin", "=0.1"], ["--margin"]),
-        (["--margin", "rrr=0.1"], ["--margin", "unknown measure 'rrr'"]),
-        (["--margin", "AP=0.1"], ["'AP'"]),
-        (["--margin", "RR=0"], ["RR", "above 0"]),
-        (["--margin", "RR=-0.1"], ["RR", "above 0"]),
-        (["--margin", "RR=nan"], ["RR"]),
-        (["--margin", "RR=inf"], ["RR"]),
-        (["--alpha", "0"], ["alpha is 0"]),
-        (["--alpha", "nan"], ["alpha is nan"]),
-        (["--draws", "10"], ["draws is 10"]),
-        (["--correction", "hulm"], ["unknown correction 'hulm'. Did you mean 'holm'?"]),
-        (["-m", "nothing@3"], ["unknown measure 'nothing'"]),
-    ],
-)
-@pytest.mark.parametrize("form", ["table", "json"])
-def test_a_bad_option_of_compare_is_one_line(
-    files: Path, cli: Cli, words: list[str], parts: list[str], form: str
-) -> None:
-    measure = [] if "-m" in words else ["-m", "RR"]
-    answer = cli(
-        "compare", "qrels.txt", "good.trec", "poor.trec.gz", *measure, *words, "--format", form
-    )
-    assert_refused(answer, *parts)
-
-
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["compare", "qrels.txt", "good.trec"], ["two runs"]),
-        (["compare", "qrels.txt", "good.trec", "strange.trec"], ["strange.trec", "none of the 3"]),
         (["evaluate", "qrels.txt", "strange.trec"], ["strange.trec", "none of the 3"]),
         (["evaluate", "qrels.txt", "good.trec", "-m", "ndgc@10"], ["'ndgc'", "nDCG"]),
         (["evaluate", "qrels.txt", "good.trec", "-m", "P@ten"], ["'P@ten'", "'ten'"]),

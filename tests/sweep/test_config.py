@@ -21,7 +21,7 @@ from retrieval_eval.evaluation import parse_measure
 from retrieval_eval.indexes import INDEXES, get_index
 from retrieval_eval.parameters import make_parameters
 from retrieval_eval.store import Store
-from retrieval_eval.sweep import CompareOptions, Sweep, TimingOptions, load_sweep, make_plan
+from retrieval_eval.sweep import CompareSection, Sweep, TimingOptions, load_sweep, make_plan
 from retrieval_eval.sweep.config import parse_entry
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_every_key_of_a_file_arrives(write: Write) -> None:
     assert sweep.datasets == ["stdlib"]
     assert sweep.encoders == [{"lsa": {"dim": 8}}]
     assert sweep.indexes[1] == {"ivf-flat": {"nlist": [4, 8], "search": {"nprobe": [1, 2]}}}
-    assert sweep.compare == CompareOptions(reference="flat", margin={"nDCG@10": 0.01})
+    assert sweep.compare == CompareSection(reference="flat", margin={"nDCG@10": 0.01})
     assert sweep.timing == TimingOptions(repeats=1)
 
 
@@ -76,7 +76,7 @@ def test_keys_left_out_keep_their_defaults(write: Write) -> None:
     sweep = load_sweep(write("{name: s, datasets: [d], encoders: [lsa], indexes: [flat]}"))
     assert (sweep.k, sweep.metric, sweep.seed, sweep.neighbour_recall) == (100, "cosine", 0, 10)
     assert sweep.measures == ["nDCG@10", "RR@10", "R@100"]
-    assert sweep.compare == CompareOptions()
+    assert sweep.compare == CompareSection()
     assert sweep.timing == TimingOptions()
 
 
@@ -288,7 +288,7 @@ def test_settings_override_keys_at_every_depth(write: Write) -> None:
     )
     assert (sweep.k, sweep.measures, sweep.name) == (50, ["RR@10", "R@50"], "other")
     assert sweep.timing == TimingOptions(repeats=1, threads=2)
-    assert sweep.compare == CompareOptions(reference="flat", margin={"RR@10": 0.5})
+    assert sweep.compare == CompareSection(reference="flat", margin={"RR@10": 0.5})
     assert sweep.indexes == ["flat"]
 
 
@@ -366,7 +366,7 @@ def test_a_missing_key_is_named() -> None:
 
 def test_option_objects_work_as_well_as_mappings(settings: MakeSettings) -> None:
     by_object = Sweep(
-        **settings("stdlib", compare=CompareOptions(draws=300), timing=TimingOptions(repeats=2))
+        **settings("stdlib", compare=CompareSection(draws=300), timing=TimingOptions(repeats=2))
     )
     by_mapping = Sweep(**settings("stdlib", compare={"draws": 300}, timing={"repeats": 2}))
     assert by_object == by_mapping

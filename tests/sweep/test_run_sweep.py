@@ -168,7 +168,7 @@ def test_exact_search_compared_with_itself_differs_nowhere(
         assert same[column].to_list() == [0.0] * 3
     assert same["p"].to_list() == same["p_adjusted"].to_list() == [1.0] * 3
     assert not same["significant"].any()
-    assert same["not_inferior"].to_list() == [True, None, None]
+    assert same["noninferior"].to_list() == [True, None, None]
 
 
 def test_one_index_under_two_labels_is_two_rows_with_ids_of_their_own(

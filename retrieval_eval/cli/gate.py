@@ -1,0 +1,98 @@
+"""The verb ``gate``: whether a candidate may replace a baseline, as an exit code."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retrieval_eval.cli.app import MeasureOption, app, say
+from retrieval_eval.cli.compare import AlphaOption, Format, MarginOption, read_margins
+from retrieval_eval.cli.scoring import (
+    DepthOption,
+    DropSelfOption,
+    DuplicateRows,
+    DuplicatesOption,
+    GainsOption,
+    JudgedOnlyOption,
+    LevelOption,
+    Precision,
+    PrecisionOption,
+    QrelsArgument,
+    Ties,
+    TiesOption,
+    evaluation_options,
+    score_files,
+)
+
+DEFAULT_MARGIN = 0.01
+
+
+class Undecided(StrEnum):
+    """Ways with a margin that is neither held nor broken."""
+
+    fail = "fail"
+    let = "pass"  # which is a word of Python's own
+
+
+@app.command()
+def gate(
+    qrels: QrelsArgument,
+    baseline: Annotated[Path, typer.Argument(help="The run that is good enough today.")],
+    candidate: Annotated[Path, typer.Argument(help="The run that may replace it.")],
+    measure: MeasureOption = None,
+    margin: MarginOption = None,
+    alpha: AlphaOption = 0.05,
+    undecided: Annotated[
+        Undecided, typer.Option(help="Too few queries to tell: does the candidate pass?")
+    ] = Undecided.fail,
+    format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
+    duplicates: DuplicatesOption = DuplicateRows.error,
+    ties: TiesOption = Ties.trec,
+    relevance_level: LevelOption = 1,
+    gains: GainsOption = None,
+    judged_only: JudgedOnlyOption = False,
+    drop_self: DropSelfOption = False,
+    score_precision: PrecisionOption = Precision.float64,
+    depth: DepthOption = None,
+) -> None:
+    """Exit with 0 if a candidate is shown to lose less than the margin, else with 1.
+
+    Without --margin, 0.01 may be lost; without -m, the measures that have a margin count, or
+    nDCG@10.
+    """
+    from retrieval_eval.comparison import gate as judge
+    from retrieval_eval.report.gates import GateReport
+
+    options = evaluation_options(
+        duplicates=duplicates,
+        ties=ties,
+        relevance_level=relevance_level,
+        gains=gains,
+        judged_only=judged_only,
+        drop_self=drop_self,
+        score_precision=score_precision,
+        depth=depth,
+    )
+    named = [text.rpartition("=")[0] for text in margin or () if "=" in text]
+    wanted = [*(measure or ()), *named] or ["nDCG@10"]
+    before, after = score_files(qrels, [baseline, candidate], wanted, options)
+    margins = {**dict.fromkeys(before.measures, DEFAULT_MARGIN), **read_margins(margin, before)}
+    report = GateReport(
+        str(qrels),
+        before.run_name,
+        after.run_name,
+        judge(before, after, margins, alpha=alpha),
+        alpha,
+        undecided_passes=undecided is Undecided.let,
+    )
+    if format_ is Format.table:
+        report.show()
+    else:
+        typer.echo(getattr(report, format_.value)())
+    if format_ is not Format.markdown:
+        for line in report.legend:
+            say(line)
+    raise typer.Exit(0 if report.passed else 1)
