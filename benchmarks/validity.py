@@ -38,6 +38,7 @@ FILES = {
     "nDCG@20": "web2013_ndcg20.csv",
 }
 CHUNK = 2000
+FAMILIES_AT_ONCE = 100
 
 
 def read_scores(folder: Path) -> dict[str, Array]:
@@ -98,9 +99,9 @@ NULLS: dict[str, Callable[[np.random.Generator, Array, int, int], Array]] = {
 }
 
 
-def _chunks(pairs: int) -> Iterator[int]:
-    for start in range(0, pairs, CHUNK):
-        yield min(CHUNK, pairs - start)
+def _chunks(total: int, size: int = CHUNK) -> Iterator[int]:
+    for start in range(0, total, size):
+        yield min(size, total - start)
 
 
 def rejection_rates(
@@ -126,15 +127,19 @@ def family_wise_rates(
     pairs = np.stack([left, right], axis=1)
     methods = ("none", "holm", "bh", "by", "bonferroni")
     wrong = dict.fromkeys((*methods, "tukey"), 0)
-    for number in range(families):
-        topic = rng.integers(len(scores), size=n)
-        order = rng.permuted(np.tile(np.arange(scores.shape[1]), (n, 1)), axis=1)[:, :systems]
-        values = scores[topic[:, None], order].T
-        p = flip_p(Grid.of(values), pairs, draws=draws, seed=seed + number)
-        for method in methods:
-            wrong[method] += bool((correct(p, method) <= ALPHA).any())
-        found = tukey_p(values, pairs, draws=min(draws, 499), seed=seed + number)
-        wrong["tukey"] += bool((found <= ALPHA).any())
+    for number, size in enumerate(_chunks(families, FAMILIES_AT_ONCE)):
+        topic = rng.integers(len(scores), size=(size, n))
+        order = rng.permuted(np.tile(np.arange(scores.shape[1]), (size, n, 1)), axis=2)
+        values = scores[topic[:, :, None], order[:, :, :systems]].transpose(0, 2, 1)
+        every = pairs + systems * np.arange(size)[:, None, None]
+        found = flip_p(
+            Grid.of(values.reshape(-1, n)), every.reshape(-1, 2), draws=draws, seed=seed + number
+        )
+        for one, p in zip(values, found.reshape(size, -1), strict=True):
+            for method in methods:
+                wrong[method] += bool((correct(p, method) <= ALPHA).any())
+            by_tukey = tukey_p(one, pairs, draws=199, seed=seed + number)
+            wrong["tukey"] += bool((by_tukey <= ALPHA).any())
     return {name: count / families for name, count in wrong.items()}
 
 

@@ -1,6 +1,6 @@
 """Comparing runs query by query: differences, intervals, tests, and the family they form."""
 
-from retrieval_eval.comparison.aggregation import RankAggregation, aggregate_ranks
+from retrieval_eval.comparison.causes import Explanation, explain
 from retrieval_eval.comparison.corrections import CORRECTIONS, correct
 from retrieval_eval.comparison.differences import (
     COMPARE_TESTS,
@@ -14,14 +14,28 @@ from retrieval_eval.comparison.groups import indistinguishable_groups
 from retrieval_eval.comparison.intervals import INTERVALS, difference_intervals, mean_intervals
 from retrieval_eval.comparison.margins import MARGIN_TESTS, equivalence_p, noninferiority_p
 from retrieval_eval.comparison.omnibus import OMNIBUS_TESTS, OmnibusTest, omnibus_test, tukey_p
+from retrieval_eval.comparison.orders import (
+    AGGREGATIONS,
+    CORRELATIONS,
+    RankAggregation,
+    RankCorrelation,
+    aggregate_ranks,
+    borda,
+    kemeny,
+    kendall_tau,
+    rank_correlation,
+    rbo,
+    tau_ap,
+)
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.power import detectable_difference, queries_needed, smallest_p
-from retrieval_eval.comparison.rank_correlation import RankCorrelation, rank_correlation
 from retrieval_eval.comparison.significance import TESTS, PairedTest, paired_test
 
 __all__ = [
+    "AGGREGATIONS",
     "COMPARE_TESTS",
     "CORRECTIONS",
+    "CORRELATIONS",
     "INTERVALS",
     "MARGIN_TESTS",
     "OMNIBUS_TESTS",
@@ -29,6 +43,7 @@ __all__ = [
     "CompareOptions",
     "Comparison",
     "Difference",
+    "Explanation",
     "GateVerdict",
     "OmnibusTest",
     "PairedScores",
@@ -36,19 +51,25 @@ __all__ = [
     "RankAggregation",
     "RankCorrelation",
     "aggregate_ranks",
+    "borda",
     "compare",
     "correct",
     "detectable_difference",
     "difference_intervals",
     "equivalence_p",
+    "explain",
     "gate",
     "indistinguishable_groups",
+    "kemeny",
+    "kendall_tau",
     "mean_intervals",
     "noninferiority_p",
     "omnibus_test",
     "paired_test",
     "queries_needed",
     "rank_correlation",
+    "rbo",
     "smallest_p",
+    "tau_ap",
     "tukey_p",
 ]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 __all__ = [
     "DEFAULT_DRAWS",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 DEFAULT_DRAWS = 10_000
-_BLOCK_BYTES = 16 * 2**20
+_BLOCK_BYTES = 2 * 2**20
 _WORDS = 4  # that Philox makes of one count
 _BYTE = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(np.float64)
 _EXACT_BITS = 51
@@ -96,15 +97,25 @@ def _blocks(draws: int, row_bytes: int) -> Iterator[tuple[int, int]]:
 def blocks_of_draws(
     work: Callable[[int, int], None], draws: int, row_bytes: int, threads: int | None
 ) -> None:
-    """Call ``work(first, rows)`` for blocks of draws whose rows take 16 MiB, in threads."""
-    with ThreadPoolExecutor(threads or default_threads()) as pool:
-        for done in [pool.submit(work, *block) for block in _blocks(draws, row_bytes)]:
+    """Call ``work(first, rows)`` for blocks of draws that stay in a processor's cache, in threads.
+
+    Meanwhile BLAS keeps to one thread: its own would wait for each other on such small blocks.
+    """
+    blocks = list(_blocks(draws, row_bytes))
+    if len(blocks) == 1:
+        work(*blocks[0])
+        return
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(threads or default_threads()) as pool,
+    ):
+        for done in [pool.submit(work, *block) for block in blocks]:
             done.result()
 
 
-def stream_key(seed: int, purpose: int) -> NDArray[np.uint64]:
-    """Return the key of the stream of random bits for one purpose."""
-    key: NDArray[np.uint64] = np.random.SeedSequence([seed, purpose]).generate_state(2, np.uint64)  # type: ignore[assignment]
+def stream_key(*numbers: int) -> NDArray[np.uint64]:
+    """Return the key of the stream of random bits for a seed and a purpose."""
+    key: NDArray[np.uint64] = np.random.SeedSequence(numbers).generate_state(2, np.uint64)  # type: ignore[assignment]
     return key
 
 
@@ -151,7 +162,10 @@ def count_flips(
 
     def work(first: int, rows: int) -> None:
         octets = _raw(key, first, rows, words).astype("<u8", copy=False).view(np.uint8)
-        bits = _BYTE[octets[:, : -(-n // 8)]].reshape(rows, -1)[:, :n]
+        octets = octets[:, : -(-n // 8)]
+        spread = np.empty((*octets.shape, 8))
+        np.take(_BYTE, octets, axis=0, out=spread, mode="clip")
+        bits = spread.reshape(rows, -1)[:, :n]
         sums = 2 * (bits @ scores) - total
         counts[first] = np.count_nonzero(reached(sums[:, left] - sums[:, right]), axis=0)
 
@@ -161,7 +175,13 @@ def count_flips(
 
 
 def bootstrap_sums(
-    grid: Grid, pairs: Pairs, *, draws: int, seed: int, threads: int | None = None
+    grid: Grid,
+    pairs: Pairs,
+    *,
+    draws: int,
+    seed: int,
+    stream: int = 0,
+    threads: int | None = None,
 ) -> Array:
     """Add up differences over queries drawn with replacement.
 
@@ -169,6 +189,8 @@ def bootstrap_sums(
     ----------
     grid, pairs, draws, seed, threads
         As for :func:`count_flips`.
+    stream : int
+        Streams of one seed are independent.
 
     Returns
     -------
@@ -179,7 +201,7 @@ def bootstrap_sums(
     words = _padded(-(-n // 2))
     scores = np.ascontiguousarray(grid.integers.T)
     left, right = pairs.T
-    key = stream_key(seed, 2)
+    key = stream_key(seed, 2, stream)
     result = np.empty((draws, len(pairs)))
 
     def work(first: int, rows: int) -> None:

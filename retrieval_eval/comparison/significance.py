@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,7 @@ from retrieval_eval.comparison.intervals import difference_intervals
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.resampling import (
     DEFAULT_DRAWS,
-    ROUNDING,
     Array,
-    Grid,
     bootstrap_sums,
     flip_p,
 )
@@ -60,30 +57,16 @@ def _t(paired: PairedScores, draws: Draws) -> Array:
 
 
 def _wilcoxon(paired: PairedScores, draws: Draws) -> Array:
-    return np.array([_signed_rank_p(row) for row in paired.integers])
+    return np.array([_signed_rank_p(row) for row in paired.differences])
 
 
-def _signed_rank_p(integers: Array) -> float:
-    from scipy.stats import rankdata, wilcoxon
+def _signed_rank_p(differences: Array) -> float:
+    from scipy.stats import wilcoxon
 
-    moved = integers[integers != 0]
-    if not len(moved):
-        return 1.0
-    # Equal differences may lie a rounding apart; the ranks must not see that.
-    sizes = np.sort(np.abs(moved))
-    starts = sizes[np.concatenate([[True], np.diff(sizes) > 2 * ROUNDING])]
-    ordered = np.sign(moved) * np.searchsorted(starts, np.abs(moved), side="right")
-    if len(starts) < len(moved) and len(moved) <= _EXACT_WITH_TIES:
-        ranks = np.sign(moved) * rankdata(np.abs(ordered))
-        signed = np.stack([ranks, np.zeros_like(ranks)])
-        return float(flip_p(Grid.of(signed), np.array([[0, 1]]), draws=2**_EXACT_WITH_TIES)[0])
-    exact = len(starts) == len(moved) and len(moved) <= _EXACT_WITHOUT_TIES
-    method: Any = "exact" if exact else "asymptotic"  # the name that stubs do not know yet
-    return float(wilcoxon(ordered, method=method).pvalue)
-
-
-_EXACT_WITH_TIES = 13
-_EXACT_WITHOUT_TIES = 50
+    # scipy drops zeros too, but gives up its exact distribution for them: with five queries that
+    # differ, all in one direction, its approximation would say 0.043 where 0.0625 is the least.
+    moved = differences[differences != 0]
+    return float(wilcoxon(moved).pvalue) if len(moved) else 1.0
 
 
 def _sign(paired: PairedScores, draws: Draws) -> Array:

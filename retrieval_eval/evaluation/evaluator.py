@@ -91,6 +91,14 @@ class EvaluationOptions:
         gains = None if self.gains is None else {str(grade): gain for grade, gain in self.gains}
         return {**asdict(self), "gains": gains}
 
+    def prepare(self, run: Run) -> Run:
+        """Return a run as it is scored: without self-retrieval, in float32, or cut, if asked."""
+        if self.drop_self:
+            run = run.without_self()
+        if self.score_precision == "float32":
+            run = run.single_precision()
+        return run if self.depth is None else run.top(self.depth)
+
     @property
     def defaults(self) -> dict[str, Any]:
         """Parameters of measures that do not give them."""
@@ -227,13 +235,7 @@ class Evaluator:
             The run; anything else than a Run is read as its ``from_...`` methods do.
         """
         options = self.options
-        run = _read(Run, run, options)
-        if options.drop_self:
-            run = run.without_self()
-        if options.score_precision == "float32":
-            run = run.single_precision()
-        if options.depth is not None:
-            run = run.top(options.depth)
+        run = options.prepare(_read(Run, run, options))
         judgments = self._judgments
         answered = np.zeros(judgments.n_queries, dtype=bool)
         rows_of = judgments.rows_of(run)

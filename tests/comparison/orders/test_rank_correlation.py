@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,14 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from retrieval_eval.comparison.rank_correlation import (
+from retrieval_eval.comparison import resampling
+from retrieval_eval.comparison.orders.correlation import (
     kendall_tau,
     rank_correlation,
     rbo,
-    resampled_means,
     tau_ap,
-    without_rounding,
 )
+from retrieval_eval.comparison.orders.scores import resampled_means, without_rounding
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import Evaluation
 
@@ -225,29 +224,33 @@ def test_persistence_lies_between_0_and_1(p: float) -> None:
 def naive_draws(values: Values, draws: int, seed: int) -> Values:
     """With Python's whole numbers, one query after the other."""
     n = values.shape[1]
-    key = np.random.SeedSequence([seed, 0]).generate_state(2, np.uint64)
-    raw = iter(np.random.Philox(key=key).random_raw(draws * n).tolist())
-    picks = [[(one >> 32) * n >> 32 for one in itertools.islice(raw, n)] for _ in range(draws)]
+    words = -(-n // 8) * 4  # two picks a word, rows padded to what Philox makes at once
+    key = np.random.SeedSequence([seed, 2, 0]).generate_state(2, np.uint64)
+    raw = np.random.Philox(key=key).random_raw(draws * words).tolist()
+    picks = []
+    for draw in range(draws):
+        row = raw[draw * words : (draw + 1) * words]
+        halves = [half for word in row for half in (word & 0xFFFFFFFF, word >> 32)]
+        picks.append([half * n >> 32 for half in halves[:n]])
     return np.array([values[:, chosen].mean(axis=1) for chosen in picks])
 
 
 def test_resamples_are_those_of_the_recipe_in_any_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random((3, 37))
-    at_once = resampled_means(values, 150, (4, 0))
+    at_once = resampled_means(values, 150, 4)
     np.testing.assert_allclose(at_once, naive_draws(values, 150, 4), atol=1e-10)
-    module = sys.modules[resampled_means.__module__]  # the package may export its namesake
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 24 * 37 * 7)
-    np.testing.assert_array_equal(resampled_means(values, 150, (4, 0)), at_once)
+    monkeypatch.setattr(resampling, "_BLOCK_BYTES", 24 * 37 * 7)
+    np.testing.assert_array_equal(resampled_means(values, 150, 4), at_once)
 
 
-def test_resamples_stay_what_they_are() -> None:
-    found = resampled_means(np.arange(8.0)[None], 6, (7, 1))[:, 0]
-    assert found.tolist() == [4.125, 1.75, 5.375, 4.375, 2.5, 3.5]
+def test_streams_of_a_seed_differ_and_stay_what_they_are() -> None:
+    found = [resampled_means(np.arange(8.0)[None], 4, 7, stream)[:, 0] for stream in (0, 1)]
+    assert [one.tolist() for one in found] == [[2.75, 3.75, 2.75, 3.5], [4.625, 3.75, 4.5, 3.625]]
 
 
 def test_resamples_spread_as_the_mean_does() -> None:
     values = np.random.default_rng(0).random((1, 50))
-    means = resampled_means(values, 20_000, (0, 0))[:, 0]
+    means = resampled_means(values, 20_000, 0)[:, 0]
     assert means.mean() == pytest.approx(values.mean(), abs=0.001)
     assert means.std() == pytest.approx(values.std() / math.sqrt(50), rel=0.02)
 

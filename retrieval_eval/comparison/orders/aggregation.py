@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retrieval_eval.comparison.rank_correlation import (
-    check_draws,
+from retrieval_eval.comparison.orders.scores import (
     percentile_bounds,
     resampled_means,
     scores_by_run,
     without_rounding,
 )
+from retrieval_eval.comparison.significance import check_draws
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation, require_means
 
@@ -322,7 +322,7 @@ def aggregate_ranks(
     score, position = _order(means, method)
     if method == "mean":  # shown as it is; only the order needs rounding
         score = np.mean([table.mean(axis=1) for table in tables], axis=0)
-    resampled = [resampled_means(table, draws, (seed, k)) for k, table in enumerate(tables)]
+    resampled = [resampled_means(table, draws, seed, k) for k, table in enumerate(tables)]
     _, positions = _order(np.stack(resampled, axis=1), method)
     low, high = percentile_bounds(positions)
     is_first = positions == positions.min(axis=1, keepdims=True)

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from retrieval_eval.comparison.orders.scores import (
+    percentile_bounds,
+    resampled_means,
+    scores_by_run,
+    without_rounding,
+)
+from retrieval_eval.comparison.significance import check_draws
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation, require_means
 
@@ -21,7 +28,6 @@ __all__ = [
 ]
 
 CORRELATIONS = ("tau", "tau-ap", "rbo")
-_BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -336,7 +342,7 @@ def rank_correlation(
     # Each side is rounded on its own scale: one may be in shares, the other in documents.
     sides = values[: len(systems)], values[len(systems) :]
     means = [without_rounding(side.mean(axis=1), side) for side in sides]
-    resampled = [resampled_means(side, draws, (seed, 0)) for side in sides]
+    resampled = [resampled_means(side, draws, seed) for side in sides]
 
     def coefficient(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         if method == "rbo":
@@ -380,150 +386,3 @@ def _two_measures(
             raise InputError(f"the {where} side has the measures {listed}: say which one to use")
         found.append(known[0])
     return found[0], found[1]
-
-
-def check_draws(draws: int, seed: int) -> None:
-    """Raise InputError unless there are at least 100 draws and the seed is at least 0."""
-    if draws < 100:
-        raise InputError(f"draws is {draws}: it must be at least 100")
-    if seed < 0:
-        raise InputError(f"seed is {seed}: it must be at least 0")
-
-
-def scores_by_run(
-    runs: Sequence[Evaluation],
-    measure: str,
-    where: str,
-    wanted: tuple[str, ...] | None = None,
-    origin: str = "",
-) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
-    """Put the scores of several runs on the same queries into one matrix.
-
-    Parameters
-    ----------
-    runs : sequence of Evaluation
-        One evaluation of each run.
-    measure : str
-        The measure.
-    where : str
-        What the runs are of, for messages.
-    wanted : tuple of str, optional
-        The runs there must be, in the order of the rows; without it, those there are.
-    origin : str
-        Where the wanted runs come from, for messages.
-
-    Returns
-    -------
-    names : tuple of str, length s
-        The runs, in the order of the rows.
-    query_ids : tuple of str, length n
-        The queries, in the order of the columns: that of the run listed first.
-    values : ndarray of float64, shape (s, n)
-        Scores; NaN stays.
-
-    Raises
-    ------
-    InputError
-        If there is no run, one is listed twice, missing or not wanted, lacks the measure, has an
-        infinite score, or was scored on other queries.
-    """
-    by_name: dict[str, NDArray[np.float64]] = {}
-    for one in runs:
-        if one.run_name in by_name:
-            raise InputError(f"{where}: run {one.run_name!r} is listed twice")
-        if measure not in one.measures:
-            raise unknown_name("measure", measure, one.measures, f"{where}: run {one.run_name!r}")
-        row = one.per_query(measure)
-        if one.query_ids != runs[0].query_ids:
-            column_of = {query_id: column for column, query_id in enumerate(one.query_ids)}
-            if column_of.keys() != set(runs[0].query_ids):
-                raise InputError(
-                    f"{where}: runs {runs[0].run_name!r} and {one.run_name!r} were scored on "
-                    "different queries: evaluate all runs against the same qrels"
-                )
-            row = row[[column_of[query_id] for query_id in runs[0].query_ids]]
-        if np.isinf(row).any():
-            raise InputError(f"{where}: run {one.run_name!r} has an infinite score")
-        by_name[one.run_name] = row
-    if not by_name:
-        raise InputError(f"{where}: there is no run")
-    names = tuple(by_name) if wanted is None else wanted
-    for name in names:
-        if name not in by_name:
-            raise InputError(f"{where} lacks run {name!r}, which {origin} has")
-    for name in by_name:
-        if name not in names:
-            raise InputError(f"{origin} lacks run {name!r}, which {where} has")
-    return names, runs[0].query_ids, np.array([by_name[name] for name in names])
-
-
-def resampled_means(
-    values: NDArray[np.float64], draws: int, seed: Sequence[int]
-) -> NDArray[np.float64]:
-    """Means of several runs over the same resampled queries, by :func:`without_rounding`.
-
-    Raw numbers of the Philox generator, which NumPy keeps as they are, choose the queries: a draw
-    depends on nothing but the seed, n and its own number.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (s, n)
-        Scores of s runs on n queries, no NaN.
-    draws : int
-        Number of resamples.
-    seed : sequence of int
-        Of the resamples.
-
-    Returns
-    -------
-    ndarray of float64, shape (draws, s)
-    """
-    systems, n = values.shape
-    key = np.random.SeedSequence(list(seed)).generate_state(2, np.uint64)
-    generator = np.random.Philox(key=key)
-    means = np.empty((draws, systems))
-    step = max(1, _BLOCK_BYTES // (24 * n))
-    for start in range(0, draws, step):
-        block = min(step, draws - start)
-        picks = generator.random_raw(block * n).reshape(block, n)
-        # The upper 32 bits, scaled to 0..n-1; in place, as this is the largest array there is.
-        picks >>= np.uint64(32)
-        picks *= np.uint64(n)
-        picks >>= np.uint64(32)
-        picks += np.arange(block, dtype=np.uint64)[:, None] * np.uint64(n)
-        weights = np.bincount(picks.ravel().view(np.int64), minlength=block * n)
-        means[start : start + block] = weights.reshape(block, n).astype(np.float64) @ values.T
-    return without_rounding(means / n, values)
-
-
-def without_rounding(
-    means: NDArray[np.float64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Round means to 36 bits of the largest value's scale, so that equal means tie.
-
-    Sums of float64 depend, in their last digits, on the order of the summands and on the machine;
-    systems with the same scores on other queries would else be ranked by that.
-
-    Parameters
-    ----------
-    means : ndarray of float64
-        Means of some of the values.
-    values : ndarray of float64, not empty
-        The values, which set the scale.
-
-    Returns
-    -------
-    ndarray of float64, shape of means
-    """
-    unit = np.ldexp(1.0, int(np.frexp(np.abs(values).max())[1]) - 36)
-    rounded: NDArray[np.float64] = np.rint(means / unit) * unit
-    return rounded
-
-
-def percentile_bounds(
-    draws: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % bounds over the first axis: values that occur, the outer ones of two candidates."""
-    low = np.quantile(draws, 0.025, axis=0, method="lower")
-    high = np.quantile(draws, 0.975, axis=0, method="higher")
-    return low, high
