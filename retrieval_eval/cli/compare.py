@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,8 +38,8 @@ from retrieval_eval.cli.scoring import (
 from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
-    from retrieval_eval.evaluation import Evaluation
-    from retrieval_eval.report.comparisons import ComparisonReport
+    from retrieval_eval.evaluation import Evaluation, EvaluationOptions
+    from retrieval_eval.report.comparisons import ComparisonReport, Section
 
 
 class Format(StrEnum):
@@ -82,6 +84,16 @@ ThreadsOption = Annotated[
 ]
 
 
+ExplainOption = Annotated[
+    int, typer.Option(min=0, help="Show so many queries that moved most, and their documents.")
+]
+ExactOption = Annotated[
+    Path | None,
+    typer.Option(help="Exact search of the candidate's encoder: tell index from encoder."),
+]
+DEFAULT_EXPLAINED = 10
+
+
 @app.command()
 def compare(
     qrels: QrelsArgument,
@@ -114,6 +126,8 @@ def compare(
     detect: Annotated[
         float | None, typer.Option(help="How many queries would show a difference of this size?")
     ] = None,
+    explain: ExplainOption = 0,
+    exact: ExactOption = None,
     draws: DrawsOption = 10_000,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
@@ -168,6 +182,19 @@ def compare(
         threads=threads,
     )
     sections = [] if detect is None else [needed_section(comparison, detect)]
+    if exact is not None and not explain:
+        explain = DEFAULT_EXPLAINED
+    if explain:
+        shown = comparison.differences[:: len(comparison.measures)]
+        sections += explained(
+            qrels,
+            [(one.a, one.b) for one in shown],
+            dict(zip(comparison.runs, runs, strict=True)),
+            comparison.measures[0],
+            scoring,
+            explain,
+            exact,
+        )
     stacked = np.stack([one.values for one in evaluations])
     report = ComparisonReport(
         str(qrels),
@@ -183,6 +210,36 @@ def compare(
         sections=sections,
     )
     print_report(report, format_)
+
+
+def explained(
+    qrels: Path,
+    pairs: list[tuple[str, str]],
+    paths: Mapping[str, Path],
+    measure: str,
+    options: EvaluationOptions,
+    top: int,
+    exact: Path | None = None,
+) -> list[Section]:
+    """Explain pairs of runs, a and b, by one measure; the files are read once more."""
+    from retrieval_eval.comparison import explain
+    from retrieval_eval.qrels import Qrels
+    from retrieval_eval.report.sections import explanation_section
+    from retrieval_eval.runs import Run
+
+    def read(path: Path) -> Run:
+        return Run.from_file(path, duplicates=options.duplicates)
+
+    if exact is not None and len({a for a, _ in pairs}) > 1:
+        raise InputError("--exact is the exact search of one candidate: compare two runs")
+    judgments = Qrels.from_file(qrels, duplicates=options.duplicates)
+    searched = None if exact is None else read(exact)
+    sections = []
+    for names in pairs:
+        a, b = (replace(read(paths[name]), name=name) for name in names)
+        found = explain(judgments, a, b, measure, exact=searched, top=top, options=options)
+        sections.append(explanation_section(found))
+    return sections
 
 
 def print_report(report: ComparisonReport, format_: Format) -> None:

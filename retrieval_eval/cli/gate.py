@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from retrieval_eval.cli.app import MeasureOption, app, say
-from retrieval_eval.cli.compare import AlphaOption, Format, MarginOption, read_margins
+from retrieval_eval.cli.compare import (
+    AlphaOption,
+    ExplainOption,
+    Format,
+    MarginOption,
+    explained,
+    read_margins,
+)
 from retrieval_eval.cli.scoring import (
     DepthOption,
     DropSelfOption,
@@ -48,6 +55,7 @@ def gate(
     undecided: Annotated[
         Undecided, typer.Option(help="Too few queries to tell: does the candidate pass?")
     ] = Undecided.fail,
+    explain: ExplainOption = 0,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
     duplicates: DuplicatesOption = DuplicateRows.error,
     ties: TiesOption = Ties.trec,
@@ -80,6 +88,13 @@ def gate(
     wanted = [*(measure or ()), *named] or ["nDCG@10"]
     before, after = score_files(qrels, [baseline, candidate], wanted, options)
     margins = {**dict.fromkeys(before.measures, DEFAULT_MARGIN), **read_margins(margin, before)}
+    paths = {before.run_name: baseline, after.run_name: candidate}
+    pair = [(after.run_name, before.run_name)]
+    sections = [
+        section
+        for name in before.measures
+        for section in (explained(qrels, pair, paths, name, options, explain) if explain else ())
+    ]
     report = GateReport(
         str(qrels),
         before.run_name,
@@ -87,6 +102,7 @@ def gate(
         judge(before, after, margins, alpha=alpha),
         alpha,
         undecided_passes=undecided is Undecided.let,
+        sections=sections,
     )
     if format_ is Format.table:
         report.show()

@@ -1,18 +1,13 @@
 """Comparing runs query by query: differences, intervals, tests, and the family they form."""
 
-from retrieval_eval.comparison.causes import Explanation, explain
+from retrieval_eval.comparison.causes import Explanation, MovedQuery, explain
 from retrieval_eval.comparison.corrections import CORRECTIONS, correct
-from retrieval_eval.comparison.differences import (
-    COMPARE_TESTS,
-    CompareOptions,
-    Comparison,
-    Difference,
-    compare,
-)
+from retrieval_eval.comparison.differences import compare
 from retrieval_eval.comparison.gates import GateVerdict, gate
 from retrieval_eval.comparison.groups import indistinguishable_groups
 from retrieval_eval.comparison.intervals import INTERVALS, difference_intervals, mean_intervals
 from retrieval_eval.comparison.margins import MARGIN_TESTS, equivalence_p, noninferiority_p
+from retrieval_eval.comparison.moves import MovedDocument
 from retrieval_eval.comparison.omnibus import OMNIBUS_TESTS, OmnibusTest, omnibus_test, tukey_p
 from retrieval_eval.comparison.orders import (
     AGGREGATIONS,
@@ -29,6 +24,12 @@ from retrieval_eval.comparison.orders import (
 )
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.power import detectable_difference, queries_needed, smallest_p
+from retrieval_eval.comparison.results import (
+    COMPARE_TESTS,
+    CompareOptions,
+    Comparison,
+    Difference,
+)
 from retrieval_eval.comparison.significance import TESTS, PairedTest, paired_test
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
     "Difference",
     "Explanation",
     "GateVerdict",
+    "MovedDocument",
+    "MovedQuery",
     "OmnibusTest",
     "PairedScores",
     "PairedTest",

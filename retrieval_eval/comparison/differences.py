@@ -1,272 +1,29 @@
-"""Pairs of runs, measure by measure: the family of comparisons that a table shows."""
+"""Comparing runs on every measure that they were scored by."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_eval.comparison.corrections import CORRECTIONS, correct
+from retrieval_eval.comparison.corrections import correct
 from retrieval_eval.comparison.effects import common_language, standardised, wins_ties_losses
-from retrieval_eval.comparison.intervals import INTERVALS, difference_intervals
-from retrieval_eval.comparison.margins import MARGIN_TESTS, equivalence_p, noninferiority_p
+from retrieval_eval.comparison.intervals import difference_intervals
+from retrieval_eval.comparison.margins import equivalence_p, noninferiority_p
 from retrieval_eval.comparison.omnibus import tukey_p
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.power import detectable_difference, smallest_p
-from retrieval_eval.comparison.resampling import DEFAULT_DRAWS, Array, Pairs
-from retrieval_eval.comparison.significance import TESTS, Draws, check_draws
+from retrieval_eval.comparison.resampling import Array, Pairs
+from retrieval_eval.comparison.results import CompareOptions, Comparison, Difference
+from retrieval_eval.comparison.significance import TESTS, Draws
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation, require_means
 
-__all__ = ["COMPARE_TESTS", "CompareOptions", "Comparison", "Difference", "compare"]
-
-COMPARE_TESTS: Mapping[str, str] = {
-    **{name: spec.describe for name, spec in TESTS.items()},
-    "tukey": "randomised Tukey HSD: largest difference of any two runs when each query's scores "
-    "are dealt anew; p values hold for all pairs of a measure together",
-}
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """How runs are compared.
-
-    Parameters
-    ----------
-    test : {'randomization', 't', 'wilcoxon', 'sign', 'bootstrap', 'tukey'}
-        Two-sided paired test; tukey looks at all runs at once.
-    correction : {'none', 'bonferroni', 'holm', 'bh', 'by'}
-        For the number of comparisons.
-    family : {'all', 'measure'}
-        What is corrected together: all pairs and measures, or all pairs of each measure.
-    alpha : float
-        Level of all tests, between 0 and 1.
-    margins : mapping of str to float
-        For some measures, the loss that is accepted, above 0: adds tests of non-inferiority and of
-        equivalence, which form a family of their own.
-    margin_test : {'hall', 't', 'randomization', 'bootstrap'}
-        How margins are tested.
-    interval : {'t', 'percentile', 'bca'}
-        Of mean differences, always at 95 %.
-    draws, seed : int
-        Of everything that resamples, at least 100 draws.
-
-    Raises
-    ------
-    InputError
-        If a value is none of these.
-    """
-
-    test: str = "randomization"
-    correction: str = "holm"
-    family: Literal["all", "measure"] = "all"
-    alpha: float = 0.05
-    margins: Mapping[str, float] = field(default_factory=dict)
-    margin_test: str = "hall"
-    interval: str = "t"
-    draws: int = DEFAULT_DRAWS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for kind, name, known in (
-            ("test", self.test, COMPARE_TESTS),
-            ("correction", self.correction, CORRECTIONS),
-            ("family", self.family, ("all", "measure")),
-            ("test of a margin", self.margin_test, MARGIN_TESTS),
-            ("interval", self.interval, INTERVALS),
-        ):
-            if name not in known:
-                raise unknown_name(kind, name, known)
-        if not 0 < self.alpha < 1:
-            raise InputError(f"alpha is {self.alpha}: it must lie between 0 and 1")
-        check_draws(self.draws, self.seed)
-        for name, margin in self.margins.items():
-            if not 0 < margin < np.inf:
-                raise InputError(f"the margin of {name} is {margin}: it must be above 0")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what JSON shows."""
-        return {one.name: getattr(self, one.name) for one in fields(self)} | {
-            "margins": dict(self.margins)
-        }
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One run, `a`, against another, `b`, on one measure; differences are a minus b.
-
-    What cannot be told is NaN, or None for an answer.
-
-    Parameters
-    ----------
-    a, b : str
-        Names of the runs: the candidate, and the reference where there is one.
-    measure : str
-        The measure.
-    n, n_differing : int
-        Queries compared, and those whose scores differ. Queries with a score of NaN are left out.
-    mean_diff : float
-        Mean of a minus b.
-    ci95 : (float, float)
-        Its 95 % interval; NaN for fewer than two queries.
-    wins, ties, losses : int
-        Queries on which a scores higher, equal, lower than b.
-    sd : float
-        Standard deviation of the differences (n - 1); NaN for fewer than two queries.
-    effect : float
-        Mean over standard deviation of the differences; NaN where all differ by the same.
-    common_language : float
-        Share of queries on which a is better, ties counted half.
-    p, p_adjusted : float
-        Two-sided, before and after correction over the family.
-    significant : bool
-        Whether `p_adjusted` is at most alpha.
-    smallest_p : float
-        The least `p` that so many differing queries and draws can give.
-    detectable : float
-        True difference that a paired t test at level alpha finds with power 0.8.
-    margin : float or None
-        What may be lost, if one was asked for.
-    p_noninferior, p_equivalent : float or None
-        That a is worse by the margin or more; that the two differ by the margin or more. Adjusted
-        over the margins of the family. None without a margin, or if not to be told.
-    noninferior, equivalent : bool or None
-        Whether these are at most alpha.
-    """
-
-    a: str
-    b: str
-    measure: str
-    n: int
-    n_differing: int
-    mean_diff: float
-    ci95: tuple[float, float]
-    wins: int
-    ties: int
-    losses: int
-    sd: float
-    effect: float
-    common_language: float
-    p: float
-    p_adjusted: float
-    significant: bool
-    smallest_p: float
-    detectable: float
-    margin: float | None = None
-    p_noninferior: float | None = None
-    p_equivalent: float | None = None
-    noninferior: bool | None = None
-    equivalent: bool | None = None
-
-    def as_dict(self, test: str) -> dict[str, Any]:
-        """Return what JSON shows, with the name of the test; what is not known as None."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, tuple):
-                return [plain(one) for one in value]
-            return None if isinstance(value, float) and not np.isfinite(value) else value
-
-        return {one.name: plain(getattr(self, one.name)) for one in fields(self)} | {"test": test}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All differences of one family, and how they were tested.
-
-    Parameters
-    ----------
-    runs : tuple of str
-        Names of the runs, in the order given.
-    measures : tuple of str
-        The measures.
-    differences : tuple of Difference
-        Pair by pair, measure by measure.
-    options : CompareOptions
-        How they were tested.
-    n_queries : int
-        Queries that the runs were scored on.
-    means : tuple of tuples of float
-        Mean of each run (outer) by each measure, over the queries where it is defined.
-    """
-
-    runs: tuple[str, ...]
-    measures: tuple[str, ...]
-    differences: tuple[Difference, ...]
-    options: CompareOptions
-    n_queries: int
-    means: tuple[tuple[float, ...], ...]
-
-    @property
-    def family(self) -> str:
-        """What the correction is over, in words."""
-        pairs = len(self.differences) // max(1, len(self.measures))
-        shown = f"{pairs} pair{'' if pairs == 1 else 's'} of runs"
-        if self.options.test == "tukey":
-            shown = f"all pairs of {len(self.runs)} runs, by the test itself"
-        if self.options.family == "measure":
-            return f"{shown}, for each measure on its own"
-        total = len(self.measures)
-        return (
-            f"{len(self.differences)} comparison{'' if len(self.differences) == 1 else 's'}: "
-            f"{shown} x {total} measure{'' if total == 1 else 's'}"
-        )
-
-    @property
-    def notes(self) -> list[str]:
-        """What limits these answers, in sentences; empty if nothing does."""
-        options, told = self.options, [one for one in self.differences if one.n]
-        notes = []
-        size = self._family_size
-        if told and options.test not in ("t", "sign", "wilcoxon"):
-            least = size / (1 + options.draws)
-            if least > options.alpha:
-                notes.append(
-                    f"with {options.draws} draws and {self.family}, no Monte Carlo p can come "
-                    f"below {least:.3g}: raise draws"
-                )
-        hopeless = [one for one in told if one.n_differing and self._least(one) > options.alpha]
-        if hopeless:
-            first = hopeless[0]
-            notes.append(
-                f"{len(hopeless)} of {len(self.differences)} comparisons differ on so few queries "
-                f"that nothing can be shown: {first.a} and {first.b} on {first.n_differing} by "
-                f"{first.measure}, where no p below {min(1.0, self._least(first)):.3g} is possible"
-            )
-        for measure in self.measures:
-            some = [one for one in self.differences if one.measure == measure]
-            left_out = max((self.n_queries - one.n for one in some), default=0)
-            if left_out:
-                notes.append(
-                    f"{measure} is not defined on up to {left_out} of {self.n_queries} queries: "
-                    "they are left out of its comparisons"
-                )
-        caution = TESTS[options.test].caution if options.test in TESTS else ""
-        if caution:
-            notes.append(f"the test {options.test!r} {caution}: docs/validity.md")
-        if options.margins and options.margin_test != "hall":
-            notes.append(
-                f"a loss of exactly the margin is accepted too often by {options.margin_test!r} "
-                "where differences are skewed: docs/validity.md"
-            )
-        return notes
-
-    def _least(self, one: Difference) -> float:
-        """Smallest adjusted p that its differing queries leave possible, whatever the draws."""
-        by_queries = 0.0 if one.smallest_p <= 1 / (1 + self.options.draws) else one.smallest_p
-        return by_queries * self._family_size
-
-    @property
-    def _family_size(self) -> int:
-        if self.options.correction == "none":
-            return 1
-        if self.options.test == "tukey":
-            return 1 if self.options.family == "measure" else len(self.measures)
-        whole = max(1, len(self.differences))
-        return whole if self.options.family == "all" else whole // max(1, len(self.measures))
+__all__ = ["compare"]
 
 
 def compare(

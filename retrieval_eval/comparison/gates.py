@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from retrieval_eval.comparison.differences import CompareOptions, compare
+from retrieval_eval.comparison.differences import compare
 from retrieval_eval.comparison.margins import lower_bounds, noninferiority_p
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.power import queries_needed
+from retrieval_eval.comparison.results import CompareOptions
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import Evaluation
 

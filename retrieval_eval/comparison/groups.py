@@ -7,7 +7,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from retrieval_eval.comparison.differences import Comparison
+from retrieval_eval.comparison.results import Comparison
 from retrieval_eval.errors import InputError, unknown_name
 
 __all__ = ["indistinguishable_groups"]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,14 +41,14 @@ class Section:
         Its title.
     table : tuple of columns and rows
         What people see.
-    content : object
-        What JSON shows.
+    content : sequence of mappings
+        What JSON shows, in one list for all sections of a key.
     """
 
     key: str
     title: str
     table: Table
-    content: Any
+    content: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ class ComparisonReport:
                 for measure, one in self.omnibus
             ]
         for section in self.sections:
-            content[section.key] = section.content
+            content.setdefault(section.key, []).extend(section.content)
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
     def csv(self) -> str:

@@ -133,7 +133,7 @@ class GateReport:
             ],
         }
         for section in self.sections:
-            content[section.key] = section.content
+            content.setdefault(section.key, []).extend(section.content)
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
     def csv(self) -> str:

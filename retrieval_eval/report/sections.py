@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from retrieval_eval.comparison import Comparison, queries_needed
+from retrieval_eval.comparison import Comparison, Explanation, MovedDocument, queries_needed
 from retrieval_eval.report.comparisons import Section
 
-__all__ = ["needed_section"]
+__all__ = ["explanation_section", "needed_section"]
 
 
 def needed_section(comparison: Comparison, difference: float) -> Section:
@@ -49,3 +49,51 @@ def needed_section(comparison: Comparison, difference: float) -> Section:
         f"at level {comparison.options.alpha:g}, uncorrected"
     )
     return Section("queries_needed", title, (columns, cells), records)
+
+
+def explanation_section(found: Explanation) -> Section:
+    """Show the queries that moved most, and what moved them.
+
+    Parameters
+    ----------
+    found : Explanation
+        Of one pair of runs by one measure.
+    """
+    sides = ""
+    if found.by_index is not None and found.by_encoder is not None:
+        sides = (
+            f" ({found.lost_by_index} by the index, {found.lost_by_encoder} by the encoder); of "
+            f"the difference, {found.by_index:+.4f} is the index's and {found.by_encoder:+.4f} "
+            "the encoder's"
+        )
+        if found.missing_exact:
+            sides += f", with {found.missing_exact} queries that {found.exact} does not answer as 0"
+    title = (
+        f"{found.a} - {found.b} by {found.measure}, {found.difference:+.4f}: "
+        f"{found.n_differing} of {found.n_queries} queries differ; relevant documents in the first "
+        f"{found.k}: {found.gained} gained, {found.lost} lost{sides}"
+    )
+    columns = [
+        ("query", False),
+        ("a - b", True),
+        ("a", True),
+        ("b", True),
+        ("relevant documents: rank in b > in a", False),
+    ]
+    cells = [
+        [
+            one.query_id,
+            f"{one.difference:+.4f}",
+            f"{one.score_a:.4f}",
+            f"{one.score_b:.4f}",
+            "; ".join(_moved(document) for document in one.documents),
+        ]
+        for one in found.queries
+    ]
+    return Section("explanations", title, (columns, cells), [found.as_dict()])
+
+
+def _moved(document: MovedDocument) -> str:
+    places = ["none" if rank is None else str(rank) for rank in (document.rank_b, document.rank_a)]
+    cause = "" if document.cause is None else f", {document.cause}"
+    return f"{document.change} {document.document_id} ({' > '.join(places)}{cause})"

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_eval.comparison.causes import Explanation, MovedDocument, MovedQuery, explain
+from retrieval_eval.comparison.causes import Explanation, MovedQuery, explain
+from retrieval_eval.comparison.moves import MovedDocument
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import EvaluationOptions, evaluate
 from retrieval_eval.qrels import Qrels
