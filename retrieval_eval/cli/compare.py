@@ -73,6 +73,7 @@ class Omnibus(StrEnum):
     anova = "anova"
 
 
+TestOption = Annotated[str, typer.Option(help="One of `retrieval-eval list tests`.")]
 MarginOption = Annotated[
     list[str] | None,
     typer.Option(metavar="[MEASURE=]LOSS", help="Accepted loss, such as nDCG@10=0.01; repeat."),

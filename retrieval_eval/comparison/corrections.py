@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError, unknown_name
 
-__all__ = ["CORRECTIONS", "correct"]
+__all__ = ["CORRECTIONS", "correct", "correct_families"]
 
 CORRECTIONS: Mapping[str, str] = {
     "none": "p values as they are: each test alone holds its level",
@@ -67,3 +67,34 @@ def correct(p: NDArray[np.float64], method: str) -> NDArray[np.float64]:
         scaled = p[order] * (count * factor / ranks)
         adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1]
     return np.minimum(adjusted, 1.0)
+
+
+def correct_families(
+    p: NDArray[np.float64], family: NDArray[np.intp], method: str
+) -> NDArray[np.float64]:
+    """Adjust the p values of several families, each on its own.
+
+    Parameters
+    ----------
+    p : ndarray of float64, shape (f,)
+        NaN where nothing could be told: stays NaN, and counts in no family.
+    family : ndarray of intp, shape (f,)
+        Number of the family of each.
+    method : str
+        As for :func:`correct`.
+
+    Returns
+    -------
+    ndarray of float64, shape (f,)
+
+    Examples
+    --------
+    >>> p = np.array([0.01, 0.04, np.nan, 0.5])
+    >>> correct_families(p, np.array([0, 0, 0, 1]), "bonferroni").tolist()
+    [0.02, 0.08, nan, 0.5]
+    """
+    adjusted = np.full(len(p), np.nan)
+    for one in np.unique(family):
+        mine = (family == one) & ~np.isnan(p)
+        adjusted[mine] = correct(p[mine], method)
+    return adjusted

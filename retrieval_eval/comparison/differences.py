@@ -8,9 +8,8 @@ from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from retrieval_eval.comparison.corrections import correct
+from retrieval_eval.comparison.corrections import correct_families
 from retrieval_eval.comparison.effects import common_language, standardised, wins_ties_losses
 from retrieval_eval.comparison.intervals import difference_intervals
 from retrieval_eval.comparison.margins import equivalence_p, noninferiority_p
@@ -18,7 +17,7 @@ from retrieval_eval.comparison.omnibus import tukey_p
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.power import detectable_difference, smallest_p
 from retrieval_eval.comparison.resampling import Array, Pairs
-from retrieval_eval.comparison.results import CompareOptions, Comparison, Difference
+from retrieval_eval.comparison.results import CompareOptions, Comparison, Difference, families_of
 from retrieval_eval.comparison.significance import TESTS, Draws
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation, require_means
@@ -303,7 +302,9 @@ def _put_margins(
                     seed=options.seed,
                     threads=threads,
                 )
-        adjusted = _adjusted(p, len(measures), options)
+        adjusted = correct_families(
+            p, families_of(len(p), len(measures), options), options.correction
+        )
         for place in asked:
             found[place]["margin"] = float(margins[place % len(measures)])
             if not np.isnan(p[place]):
@@ -317,19 +318,7 @@ def _correct(found: list[dict[str, Any]], measures: int, options: CompareOptions
         several = options.family == "all" and options.correction != "none"
         adjusted = np.minimum(p * (measures if several else 1), 1.0)
     else:
-        adjusted = _adjusted(p, measures, options)
+        adjusted = correct_families(p, families_of(len(p), measures, options), options.correction)
     for facts, one in zip(found, adjusted.tolist(), strict=True):
         facts["p_adjusted"] = one
         facts["significant"] = bool(one <= options.alpha)
-
-
-def _adjusted(p: Array, measures: int, options: CompareOptions) -> NDArray[np.float64]:
-    """Correct p values family by family; NaN stays NaN and counts in no family."""
-    adjusted = np.full(len(p), np.nan)
-    place = np.arange(len(p))
-    for family in range(measures if options.family == "measure" else 1):
-        mine = ~np.isnan(p)
-        if options.family == "measure":
-            mine &= place % measures == family
-        adjusted[mine] = correct(p[mine], options.correction)
-    return adjusted

@@ -76,8 +76,8 @@ class Grid:
         groups = np.zeros(len(values), dtype=np.intp) if groups is None else groups
         largest = np.zeros(groups.max(initial=0) + 1)
         np.maximum.at(largest, groups, np.abs(values).max(axis=1, initial=0.0))
-        _, exponent = np.frexp(largest * max(1, values.shape[1]))
-        unit = np.ldexp(1.0, exponent - _EXACT_BITS)[groups]
+        exponent = np.frexp(largest)[1] + int(values.shape[1]).bit_length()
+        unit = np.maximum(np.ldexp(1.0, exponent - _EXACT_BITS), np.finfo(np.float64).tiny)[groups]
         return cls(np.rint(values / unit[:, None]), unit)
 
 

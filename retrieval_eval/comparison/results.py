@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval_eval.comparison.corrections import CORRECTIONS
 from retrieval_eval.comparison.intervals import INTERVALS
@@ -15,7 +16,7 @@ from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
 from retrieval_eval.comparison.significance import TESTS, check_draws
 from retrieval_eval.errors import InputError, unknown_name
 
-__all__ = ["COMPARE_TESTS", "CompareOptions", "Comparison", "Difference"]
+__all__ = ["COMPARE_TESTS", "CompareOptions", "Comparison", "Difference", "families_of"]
 
 COMPARE_TESTS: Mapping[str, str] = {
     **{name: spec.describe for name, spec in TESTS.items()},
@@ -213,7 +214,7 @@ class Comparison:
         """What limits these answers, in sentences; empty if nothing does."""
         options, told = self.options, [one for one in self.differences if one.n]
         notes = []
-        size = self._family_size
+        size = self.family_size
         if told and options.test not in ("t", "sign", "wilcoxon"):
             least = size / (1 + options.draws)
             if least > options.alpha:
@@ -250,13 +251,20 @@ class Comparison:
     def _least(self, one: Difference) -> float:
         """Smallest adjusted p that its differing queries leave possible, whatever the draws."""
         by_queries = 0.0 if one.smallest_p <= 1 / (1 + self.options.draws) else one.smallest_p
-        return by_queries * self._family_size
+        return by_queries * self.family_size
 
     @property
-    def _family_size(self) -> int:
+    def family_size(self) -> int:
+        """What the correction multiplies the smallest p by, at most."""
         if self.options.correction == "none":
             return 1
         if self.options.test == "tukey":
             return 1 if self.options.family == "measure" else len(self.measures)
         whole = max(1, len(self.differences))
         return whole if self.options.family == "all" else whole // max(1, len(self.measures))
+
+
+def families_of(count: int, measures: int, options: CompareOptions) -> NDArray[np.intp]:
+    """Return the family of each of `count` comparisons, which go measure by measure in turn."""
+    place = np.arange(count)
+    return place % max(1, measures) if options.family == "measure" else np.zeros_like(place)

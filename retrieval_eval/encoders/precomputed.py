@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 from retrieval_eval.encoders.base import Encoder, Kind
 from retrieval_eval.errors import InputError
 from retrieval_eval.store import file_digest
+from retrieval_eval.vectorfiles import read_vectors
 
 __all__ = ["PrecomputedEncoder", "PrecomputedParameters"]
 
 _BLOCK_ROWS = 8192
-_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,7 @@ class PrecomputedEncoder(Encoder):
         return str(self._path(kind))
 
     def _open(self, kind: Kind) -> NDArray[Any]:
-        path = self._path(kind)
-        with path.open("rb") as stream:
-            magic = stream.read(len(_MAGIC))
-        if magic != _MAGIC:  # np.load would try archives and pickles, too
-            raise InputError(f"{path}: not a .npy file: it starts with {magic!r}, not {_MAGIC!r}")
-        try:
-            vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
-            raise InputError(f"{path}: not a readable .npy file: {error}") from None
-        if vectors.ndim != 2 or vectors.dtype.kind != "f":
-            raise InputError(
-                f"{path}: expected floats of shape (n, d), found {vectors.dtype} {vectors.shape}"
-            )
-        return vectors
+        return read_vectors(self._path(kind))
 
     def dimension(self) -> int | None:
         """Return the dimension that the document file states."""

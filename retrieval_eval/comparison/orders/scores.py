@@ -124,7 +124,8 @@ def without_rounding(
     -------
     ndarray of float64, shape of means
     """
-    unit = np.ldexp(1.0, int(np.frexp(np.abs(values).max())[1]) - 36)
+    exponent = int(np.frexp(np.abs(values).max())[1]) - 36
+    unit = max(np.ldexp(1.0, exponent), np.finfo(np.float64).tiny)
     rounded: NDArray[np.float64] = np.rint(means / unit) * unit
     return rounded
 

@@ -1,0 +1,48 @@
+"""How far conclusions hold: with fewer or wrong judgments, on groups of queries, unjudged aside."""
+
+from retrieval_eval.comparison.robustness.discriminativeness import (
+    Discriminativeness,
+    discriminativeness,
+)
+from retrieval_eval.comparison.robustness.label_noise import LabelNoise, flip_labels, label_noise
+from retrieval_eval.comparison.robustness.query_labels import (
+    near_far_labels,
+    read_query_column,
+    read_query_texts,
+    slice_labels_by_length,
+)
+from retrieval_eval.comparison.robustness.reductions import (
+    pool_depth,
+    sample_judgments,
+    sample_queries,
+)
+from retrieval_eval.comparison.robustness.slices import (
+    NO_LABEL,
+    QuerySlice,
+    SliceComparison,
+    Slices,
+    compare_slices,
+)
+from retrieval_eval.comparison.robustness.unjudged import UnjudgedEffect, unjudged
+
+__all__ = [
+    "NO_LABEL",
+    "Discriminativeness",
+    "LabelNoise",
+    "QuerySlice",
+    "SliceComparison",
+    "Slices",
+    "UnjudgedEffect",
+    "compare_slices",
+    "discriminativeness",
+    "flip_labels",
+    "label_noise",
+    "near_far_labels",
+    "pool_depth",
+    "read_query_column",
+    "read_query_texts",
+    "sample_judgments",
+    "sample_queries",
+    "slice_labels_by_length",
+    "unjudged",
+]
