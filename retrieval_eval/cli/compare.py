@@ -19,22 +19,7 @@ from retrieval_eval.cli.app import (
     app,
     say,
 )
-from retrieval_eval.cli.scoring import (
-    DepthOption,
-    DropSelfOption,
-    DuplicateRows,
-    DuplicatesOption,
-    GainsOption,
-    JudgedOnlyOption,
-    LevelOption,
-    Precision,
-    PrecisionOption,
-    QrelsArgument,
-    Ties,
-    TiesOption,
-    evaluation_options,
-    score_files,
-)
+from retrieval_eval.cli.scoring import QrelsArgument, score_files, with_scoring
 from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +81,9 @@ DEFAULT_EXPLAINED = 10
 
 
 @app.command()
+@with_scoring
 def compare(
+    scoring: EvaluationOptions,
     qrels: QrelsArgument,
     runs: Annotated[
         list[Path], typer.Argument(help="Two runs at least; the first is the reference.")
@@ -133,14 +120,6 @@ def compare(
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
-    duplicates: DuplicatesOption = DuplicateRows.error,
-    ties: TiesOption = Ties.trec,
-    relevance_level: LevelOption = 1,
-    gains: GainsOption = None,
-    judged_only: JudgedOnlyOption = False,
-    drop_self: DropSelfOption = False,
-    score_precision: PrecisionOption = Precision.float64,
-    depth: DepthOption = None,
 ) -> None:
     """Compare run files query by query: differences, intervals, tests, margins."""
     import numpy as np
@@ -153,16 +132,6 @@ def compare(
         raise InputError("compare needs two runs at least: the reference and a candidate")
     if reference and pairs is Pairs.all:
         raise InputError("--pairs all compares every pair: leave out --reference")
-    scoring = evaluation_options(
-        duplicates=duplicates,
-        ties=ties,
-        relevance_level=relevance_level,
-        gains=gains,
-        judged_only=judged_only,
-        drop_self=drop_self,
-        score_precision=score_precision,
-        depth=depth,
-    )
     evaluations = score_files(qrels, runs, measure, scoring)
     options = CompareOptions(
         test=test,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,22 +18,7 @@ from retrieval_eval.cli.app import (
     app,
     say,
 )
-from retrieval_eval.cli.scoring import (
-    DepthOption,
-    DropSelfOption,
-    DuplicateRows,
-    DuplicatesOption,
-    GainsOption,
-    JudgedOnlyOption,
-    LevelOption,
-    Precision,
-    PrecisionOption,
-    QrelsArgument,
-    Ties,
-    TiesOption,
-    evaluation_options,
-    score_files,
-)
+from retrieval_eval.cli.scoring import QrelsArgument, score_files, with_scoring
 
 if TYPE_CHECKING:
     from retrieval_eval.evaluation import EvaluationOptions
@@ -51,7 +37,9 @@ class Format(StrEnum):
 
 
 @app.command()
+@with_scoring
 def evaluate(
+    scoring: EvaluationOptions,
     qrels: QrelsArgument,
     runs: Annotated[list[Path], typer.Argument(help="Runs: TREC, .json, .jsonl, .csv, .parquet.")],
     measure: MeasureOption = None,
@@ -67,14 +55,6 @@ def evaluate(
             help="Judged queries that a run does not answer: score 0, or are left out.",
         ),
     ] = True,
-    duplicates: DuplicatesOption = DuplicateRows.error,
-    ties: TiesOption = Ties.trec,
-    relevance_level: LevelOption = 1,
-    gains: GainsOption = None,
-    judged_only: JudgedOnlyOption = False,
-    drop_self: DropSelfOption = False,
-    score_precision: PrecisionOption = Precision.float64,
-    depth: DepthOption = None,
     interval: IntervalOption = Interval.t,
     draws: DrawsOption = 10_000,
     seed: SeedOption = 0,
@@ -85,17 +65,7 @@ def evaluate(
     """
     from retrieval_eval.report.evaluations import EvaluationReport
 
-    options = evaluation_options(
-        complete=complete,
-        duplicates=duplicates,
-        ties=ties,
-        relevance_level=relevance_level,
-        gains=gains,
-        judged_only=judged_only,
-        drop_self=drop_self,
-        score_precision=score_precision,
-        depth=depth,
-    )
+    options = replace(scoring, missing="zero" if complete else "skip")
     if format_ is Format.trec:
         # What a query's documents count is needed to leave out unanswered ones, as trec_eval does.
         wanted = measure or ["official"]

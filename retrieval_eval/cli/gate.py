@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,22 +17,10 @@ from retrieval_eval.cli.compare import (
     explained,
     read_margins,
 )
-from retrieval_eval.cli.scoring import (
-    DepthOption,
-    DropSelfOption,
-    DuplicateRows,
-    DuplicatesOption,
-    GainsOption,
-    JudgedOnlyOption,
-    LevelOption,
-    Precision,
-    PrecisionOption,
-    QrelsArgument,
-    Ties,
-    TiesOption,
-    evaluation_options,
-    score_files,
-)
+from retrieval_eval.cli.scoring import QrelsArgument, score_files, with_scoring
+
+if TYPE_CHECKING:
+    from retrieval_eval.evaluation import EvaluationOptions
 
 DEFAULT_MARGIN = 0.01
 
@@ -45,7 +33,9 @@ class Undecided(StrEnum):
 
 
 @app.command()
+@with_scoring
 def gate(
+    scoring: EvaluationOptions,
     qrels: QrelsArgument,
     baseline: Annotated[Path, typer.Argument(help="The run that is good enough today.")],
     candidate: Annotated[Path, typer.Argument(help="The run that may replace it.")],
@@ -57,14 +47,6 @@ def gate(
     ] = Undecided.fail,
     explain: ExplainOption = 0,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
-    duplicates: DuplicatesOption = DuplicateRows.error,
-    ties: TiesOption = Ties.trec,
-    relevance_level: LevelOption = 1,
-    gains: GainsOption = None,
-    judged_only: JudgedOnlyOption = False,
-    drop_self: DropSelfOption = False,
-    score_precision: PrecisionOption = Precision.float64,
-    depth: DepthOption = None,
 ) -> None:
     """Exit with 0 if a candidate is shown to lose less than the margin, else with 1.
 
@@ -74,26 +56,16 @@ def gate(
     from retrieval_eval.comparison import gate as judge
     from retrieval_eval.report.gates import GateReport
 
-    options = evaluation_options(
-        duplicates=duplicates,
-        ties=ties,
-        relevance_level=relevance_level,
-        gains=gains,
-        judged_only=judged_only,
-        drop_self=drop_self,
-        score_precision=score_precision,
-        depth=depth,
-    )
     named = [text.rpartition("=")[0] for text in margin or () if "=" in text]
     wanted = [*(measure or ()), *named] or ["nDCG@10"]
-    before, after = score_files(qrels, [baseline, candidate], wanted, options)
+    before, after = score_files(qrels, [baseline, candidate], wanted, scoring)
     margins = {**dict.fromkeys(before.measures, DEFAULT_MARGIN), **read_margins(margin, before)}
     paths = {before.run_name: baseline, after.run_name: candidate}
     pair = [(after.run_name, before.run_name)]
     sections = [
         section
         for name in before.measures
-        for section in (explained(qrels, pair, paths, name, options, explain) if explain else ())
+        for section in (explained(qrels, pair, paths, name, scoring, explain) if explain else ())
     ]
     report = GateReport(
         str(qrels),

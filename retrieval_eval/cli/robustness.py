@@ -11,22 +11,7 @@ import typer
 
 from retrieval_eval.cli.app import DrawsOption, MeasureOption, SeedOption, app, say
 from retrieval_eval.cli.compare import AlphaOption, Pairs, TestOption
-from retrieval_eval.cli.scoring import (
-    DepthOption,
-    DropSelfOption,
-    DuplicateRows,
-    DuplicatesOption,
-    GainsOption,
-    JudgedOnlyOption,
-    LevelOption,
-    Precision,
-    PrecisionOption,
-    QrelsArgument,
-    Ties,
-    TiesOption,
-    evaluation_options,
-    score_files,
-)
+from retrieval_eval.cli.scoring import QrelsArgument, score_files, with_scoring
 from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +32,9 @@ class Format(StrEnum):
 
 
 @app.command()
+@with_scoring
 def robustness(
+    scoring: EvaluationOptions,
     qrels: QrelsArgument,
     runs: Annotated[
         list[Path], typer.Argument(help="Two runs at least; the first is the reference.")
@@ -97,14 +84,6 @@ def robustness(
     draws: DrawsOption = 10_000,
     seed: SeedOption = 0,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
-    duplicates: DuplicatesOption = DuplicateRows.error,
-    ties: TiesOption = Ties.trec,
-    relevance_level: LevelOption = 1,
-    gains: GainsOption = None,
-    judged_only: JudgedOnlyOption = False,
-    drop_self: DropSelfOption = False,
-    score_precision: PrecisionOption = Precision.float64,
-    depth: DepthOption = None,
 ) -> None:
     """Ask whether the differences between runs would hold with other judgments or queries.
 
@@ -124,16 +103,6 @@ def robustness(
     reductions = (pool_depth, judgments, topics)
     if not (unjudged or label_noise or slices or any(reductions)):
         unjudged, label_noise = True, ",".join(map(str, DEFAULT_NOISE))
-    scoring = evaluation_options(
-        duplicates=duplicates,
-        ties=ties,
-        relevance_level=relevance_level,
-        gains=gains,
-        judged_only=judged_only,
-        drop_self=drop_self,
-        score_precision=score_precision,
-        depth=depth,
-    )
     options = CompareOptions(test=test, correction=correction, alpha=alpha, draws=draws, seed=seed)
     evaluations = score_files(qrels, runs, measure, scoring)
     measures = evaluations[0].measures

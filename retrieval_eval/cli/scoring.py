@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -43,49 +48,38 @@ class Precision(StrEnum):
 QrelsArgument = Annotated[
     Path, typer.Argument(help="Judgments: TREC, BEIR's TSV, .json, .jsonl, .csv, .parquet.")
 ]
-DuplicatesOption = Annotated[
-    DuplicateRows, typer.Option(help="A document listed twice for a query.")
-]
-TiesOption = Annotated[
-    Ties, typer.Option(help="Equal scores: trec_eval's order, or the expected value.")
-]
-LevelOption = Annotated[
-    int, typer.Option("-l", "--relevance-level", help="Grade from which it is relevant.")
-]
-GainsOption = Annotated[
-    str | None, typer.Option(metavar="1=1,2=3", help="Gain of each grade, for (n)DCG.")
-]
-JudgedOnlyOption = Annotated[
-    bool, typer.Option("-J", "--judged-only", help="Remove unjudged documents first.")
-]
-DropSelfOption = Annotated[
-    bool, typer.Option("--drop-self", help="Leave out documents with the query's own id.")
-]
-PrecisionOption = Annotated[
-    Precision, typer.Option(help="float32 ties close scores, as trec_eval 9 does.")
-]
-DepthOption = Annotated[
-    int | None, typer.Option("-M", "--depth", help="Look at so many documents a query.")
-]
 
 
-def evaluation_options(
+def _scoring(
     *,
-    complete: bool = True,
-    duplicates: DuplicateRows,
-    ties: Ties,
-    relevance_level: int,
-    gains: str | None,
-    judged_only: bool,
-    drop_self: bool,
-    score_precision: Precision,
-    depth: int | None,
+    duplicates: Annotated[
+        DuplicateRows, typer.Option(help="A document listed twice for a query.")
+    ] = DuplicateRows.error,
+    ties: Annotated[
+        Ties, typer.Option(help="Equal scores: trec_eval's order, or the expected value.")
+    ] = Ties.trec,
+    relevance_level: Annotated[
+        int, typer.Option("-l", "--relevance-level", help="Grade from which it is relevant.")
+    ] = 1,
+    gains: Annotated[
+        str | None, typer.Option(metavar="1=1,2=3", help="Gain of each grade, for (n)DCG.")
+    ] = None,
+    judged_only: Annotated[
+        bool, typer.Option("-J", "--judged-only", help="Remove unjudged documents first.")
+    ] = False,
+    drop_self: Annotated[
+        bool, typer.Option("--drop-self", help="Leave out documents with the query's own id.")
+    ] = False,
+    score_precision: Annotated[
+        Precision, typer.Option(help="float32 ties close scores, as trec_eval 9 does.")
+    ] = Precision.float64,
+    depth: Annotated[
+        int | None, typer.Option("-M", "--depth", help="Look at so many documents a query.")
+    ] = None,
 ) -> EvaluationOptions:
-    """Make the options of an evaluation of those of the command line."""
     from retrieval_eval.evaluation import EvaluationOptions
 
     return EvaluationOptions(
-        missing="zero" if complete else "skip",
         duplicates=duplicates.value,
         ties=ties.value,
         relevance_level=relevance_level,
@@ -95,6 +89,36 @@ def evaluation_options(
         score_precision=score_precision.value,
         depth=depth,
     )
+
+
+def with_scoring(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb every option that decides how runs are scored.
+
+    Its argument `scoring` becomes these options on the command line, and receives the
+    EvaluationOptions that they make.
+    """
+    own, added = _typed_parameters(verb, "scoring"), _typed_parameters(_scoring)
+
+    @functools.wraps(verb)
+    def with_options(**words: Any) -> Any:
+        scoring = _scoring(**{one.name: words.pop(one.name) for one in added})
+        return verb(scoring=scoring, **words)
+
+    parameters = [one.replace(kind=one.KEYWORD_ONLY) for one in (*own, *added)]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {one.name: one.annotation for one in parameters}
+    return with_options
+
+
+def _typed_parameters(function: Callable[..., Any], *left_out: str) -> list[inspect.Parameter]:
+    """Parameters with their annotations evaluated; those left out may be of types not imported."""
+    parameters = inspect.signature(function).parameters.values()
+    kept = [one for one in parameters if one.name not in left_out]
+    bare = SimpleNamespace(__annotations__={one.name: one.annotation for one in kept})
+    types = get_type_hints(
+        bare, globalns=vars(sys.modules[function.__module__]), include_extras=True
+    )
+    return [one.replace(annotation=types[one.name]) for one in kept]
 
 
 def score_files(

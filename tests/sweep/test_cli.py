@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -329,37 +328,6 @@ def test_a_dry_run_of_a_bad_sweep_is_refused_like_the_run(
 
 # -- run files --------------------------------------------------------------------------------
 
-QRELS = """\
-q1 0 a 2
-q1 0 b 1
-q2 0 b 1
-q3 0 c 1
-q3 0 d 0
-"""
-GOOD_RUN = """\
-q1 Q0 a 1 3.0 good
-q1 Q0 b 2 2.0 good
-q2 Q0 b 1 1.5 good
-q3 Q0 c 1 1.0 good
-"""
-POOR_RUN = """\
-q1 Q0 x 1 3.0 poor
-q1 Q0 b 2 2.0 poor
-q2 Q0 x 1 1.5 poor
-q2 Q0 b 2 1.5 poor
-"""
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """Write qrels and three runs into the working folder."""
-    (tmp_path / "qrels.txt").write_text(QRELS)
-    (tmp_path / "good.trec").write_text(GOOD_RUN)
-    (tmp_path / "poor.trec.gz").write_bytes(gzip.compress(POOR_RUN.encode()))
-    (tmp_path / "other.run").write_text(GOOD_RUN.replace("q3 Q0 c", "q3 Q0 d"))
-    (tmp_path / "strange.trec").write_text("zz Q0 a 1 1.0 strange\n")
-    return tmp_path
-
 
 def test_evaluate_as_json_has_the_documented_shape(files: Path, cli: Cli) -> None:
     measures = ["-m", "nDCG@10", "-m", "RR"]
@@ -458,9 +426,10 @@ def test_wrong_usage_exits_2_and_prints_nothing_on_stdout(
 
 
 def test_runs_of_one_name_from_two_folders_can_be_told_apart(files: Path, cli: Cli) -> None:
-    for folder, text in (("one", GOOD_RUN), ("two", POOR_RUN)):
+    text = (files / "good.trec").read_text()
+    for folder in ("one", "two"):
         (files / folder).mkdir()
-        (files / folder / "bm25.trec").write_text(text)
+        (files / folder / "bm25.trec").write_text(text.replace("1.5", "1.25"))
     code, out, err = cli(
         "evaluate", "qrels.txt", "one/bm25.trec", "two/bm25.trec", "-m", "RR", "--format", "json"
     )
