@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint type bench bench-evaluate clean
+.PHONY: demo test test-slow lint type bench bench-evaluate bench-compare validity clean
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
@@ -28,6 +28,13 @@ type: $(VENV)/dev.stamp
 
 bench: $(VENV)/demo.stamp
 	$(VENV)/bin/python benchmarks/command_line.py
+
+# How fast comparing is, and whether its error rates hold (20 minutes; needs the collection of scores).
+bench-compare: $(VENV)/demo.stamp
+	$(VENV)/bin/python benchmarks/significance.py
+
+validity: $(VENV)/demo.stamp
+	$(VENV)/bin/python benchmarks/validity.py
 
 # Against other libraries, in an environment of its own; 15 minutes and 3 GB of disk.
 bench-evaluate: $(VENV)-bench/bench.stamp

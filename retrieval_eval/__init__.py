@@ -9,7 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_eval.comparison import Comparison, Difference, compare
+    from retrieval_eval.comparison import (
+        CompareOptions,
+        Comparison,
+        Difference,
+        compare,
+        paired_test,
+    )
     from retrieval_eval.datasets import Dataset, DatasetSource, load_dataset
     from retrieval_eval.encoders import Encoder, get_encoder
     from retrieval_eval.errors import InputError, MissingExtraError, RetrievalEvalError
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "CompareOptions": "comparison",
     "Comparison": "comparison",
     "Dataset": "datasets",
     "DatasetSource": "datasets",
@@ -60,10 +67,12 @@ _HOME = {
     "load_dataset": "datasets",
     "load_sweep": "sweep",
     "neighbour_recall": "neighbours",
+    "paired_test": "comparison",
     "run_sweep": "sweep",
 }
 
 __all__ = [
+    "CompareOptions",
     "Comparison",
     "Dataset",
     "DatasetSource",
@@ -92,6 +101,7 @@ __all__ = [
     "load_dataset",
     "load_sweep",
     "neighbour_recall",
+    "paired_test",
     "run_sweep",
 ]
 

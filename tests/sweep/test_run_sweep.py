@@ -171,6 +171,36 @@ def test_exact_search_compared_with_itself_differs_nowhere(
     assert same["noninferior"].to_list() == [True, None, None]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "moved"),
+    [
+        ("test", "t", "p"),
+        ("test", "bootstrap", "p"),
+        ("correction", "bonferroni", "p_adjusted"),
+        ("correction", "none", "p_adjusted"),
+        ("family", "measure", "p_adjusted"),
+        ("interval", "percentile", "difference_lo"),
+        ("interval", "bca", "difference_hi"),
+        ("margin_test", "t", "p_noninferior"),
+        ("margin_test", "randomization", "p_noninferior"),
+        ("alpha", 0.9, "significant"),
+    ],
+)
+def test_every_option_of_compare_changes_what_it_says(
+    tiny: Path, tmp_path: Path, settings: MakeSettings, option: str, value: Any, moved: str
+) -> None:
+    values = settings(tiny, indexes=["flat", {"ivf-flat": {"nlist": 6, "search": {"nprobe": 2}}}])
+    values["compare"] = {"draws": 200, "margin": {"nDCG@10": 0.5}}
+    plain = run_sweep(Sweep(**values), out=tmp_path / "plain")
+    values["compare"][option] = value
+    other = run_sweep(Sweep(**values), out=tmp_path / "other")
+    assert plain.comparisons[moved].to_list() != other.comparisons[moved].to_list()
+    raw = ["difference", "n", "n_differing"]
+    assert plain.comparisons[raw].equals(other.comparisons[raw])
+    if option != "family":
+        assert other.comparisons[option].unique().to_list() == [value]
+
+
 def test_one_index_under_two_labels_is_two_rows_with_ids_of_their_own(
     tiny: Path, tmp_path: Path, settings: MakeSettings
 ) -> None:
