@@ -236,7 +236,11 @@ def _facts(
         p = TESTS[options.test].p(paired, Draws(draws, seed, threads))
     outcomes = wins_ties_losses(paired)
     effects, common = standardised(paired), common_language(paired)
-    detectable = detectable_difference(paired.spreads, paired.n, alpha=options.alpha, power=_POWER)
+    detectable = np.full(count, nan)
+    if options.alpha < _POWER:
+        detectable = detectable_difference(
+            paired.spreads, paired.n, alpha=options.alpha, power=_POWER
+        )
     for row in range(count):
         wins, ties, losses = outcomes[row].tolist()
         yield {

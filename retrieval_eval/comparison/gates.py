@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -135,7 +136,9 @@ def _verdict(
     verdict: Literal["passed", "worse", "undecided"] = "undecided"
     if p is not None:
         bound = float(lower_bounds(paired, alpha)[0])
-        needed = queries_needed(margin, spread, alpha=alpha, power=_POWER, sides=1)
+        if alpha < _POWER:
+            with contextlib.suppress(InputError):  # more than anybody could have
+                needed = queries_needed(margin, spread, alpha=alpha, power=_POWER, sides=1)
         # To be worse beyond the margin is what the baseline is that is better beyond it.
         other = PairedScores(paired.values[::-1], paired.pairs)
         p_worse = float(noninferiority_p(other, np.array([-margin]))[0])

@@ -122,7 +122,8 @@ class Difference:
     smallest_p : float
         The least `p` that so many differing queries and draws can give.
     detectable : float
-        True difference that a paired t test at level alpha finds with power 0.8.
+        True difference that a paired t test at level alpha finds with power 0.8; NaN for fewer
+        than two queries, and from an alpha of 0.8 on.
     margin : float or None
         What may be lost, if one was asked for.
     p_noninferior, p_equivalent : float or None

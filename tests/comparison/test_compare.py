@@ -386,3 +386,9 @@ def test_options_are_one_object_or_single_settings(four: list[Evaluation]) -> No
     options = CompareOptions(test="t", correction="by", draws=200)
     assert compare(four, options=options) == compare(four, test="t", correction="by", draws=200)
     assert options.as_dict()["correction"] == "by"
+
+
+def test_a_level_above_the_power_leaves_no_difference_to_detect(four: list[Evaluation]) -> None:
+    found = compare(four, alpha=0.9, test="t")
+    assert all(np.isnan(one.detectable) for one in found.differences)
+    assert found.differences[0].as_dict("t")["detectable"] is None

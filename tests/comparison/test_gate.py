@@ -89,6 +89,15 @@ def test_a_single_query_and_no_score_are_undecided(evaluation: Make) -> None:
     assert (found.verdict, found.n) == ("undecided", 0)
 
 
+def test_a_level_above_the_power_and_a_spread_beyond_all_queries_need_no_number(
+    evaluation: Make,
+) -> None:
+    (found,) = gate(*runs(evaluation, 0.0, 0.1), {"nDCG@10": 0.01}, alpha=0.9)
+    assert found.queries_needed is None
+    (found,) = gate(*runs(evaluation, 0.0, 0.1), {"nDCG@10": 1e-9})
+    assert (found.verdict, found.queries_needed) == ("undecided", None)
+
+
 # -- the command ----------------------------------------------------------------------------------
 
 

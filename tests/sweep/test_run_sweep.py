@@ -181,7 +181,7 @@ def test_exact_search_compared_with_itself_differs_nowhere(
         ("family", "measure", "p_adjusted"),
         ("interval", "percentile", "difference_lo"),
         ("interval", "bca", "difference_hi"),
-        ("margin_test", "t", "p_noninferior"),
+        ("margin_test", "bootstrap", "p_noninferior"),
         ("margin_test", "randomization", "p_noninferior"),
         ("alpha", 0.9, "significant"),
     ],
