@@ -3,7 +3,7 @@
 Scores per topic of real TREC runs are resampled in ways that make a null hypothesis true, or the
 true difference known. The folder is the one that RETRIEVAL_EVAL_COLLECTIONS names; the scores are
 those of github.com/julian-urbano/sigir2019-statistical (TREC-8 ad hoc: AP, P@10, RR; Web 2013:
-nDCG@20). Prints Markdown: docs/validity.md is this output.
+nDCG@20). Prints Markdown: the tables of docs/validity.md.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ def correct(p: NDArray[np.float64], method: str) -> NDArray[np.float64]:
     """
     if method not in CORRECTIONS:
         raise unknown_name("correction", method, CORRECTIONS)
+    p = np.asarray(p, dtype=np.float64)
     if np.isnan(p).any():
         raise InputError("a p value is NaN: a family must hold defined p values only")
     count = len(p)

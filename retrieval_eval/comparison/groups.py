@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count, product
-from string import ascii_lowercase
+from itertools import combinations
+from string import ascii_lowercase, ascii_uppercase
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval_eval.comparison.results import Comparison
 from retrieval_eval.errors import InputError, unknown_name
@@ -26,7 +27,8 @@ def indistinguishable_groups(comparison: Comparison, measure: str) -> tuple[str,
     Returns
     -------
     tuple of str
-        Letters of each run, in their order; ``a`` is among those of the best mean.
+        Letters of each run, in their order; ``a`` is among those of the best mean. After ``z``
+        come ``A`` to ``Z``, then ``a1``, ``b1`` and so on.
 
     Raises
     ------
@@ -35,7 +37,8 @@ def indistinguishable_groups(comparison: Comparison, measure: str) -> tuple[str,
 
     References
     ----------
-    Piepho 2004, An algorithm for a letter-based representation of all-pairwise comparisons.
+    Piepho 2004, An algorithm for a letter-based representation of all-pairwise comparisons; found
+    here as a greedy clique cover (Gramm et al. 2006, Algorithms for compact letter displays).
 
     Examples
     --------
@@ -51,35 +54,56 @@ def indistinguishable_groups(comparison: Comparison, measure: str) -> tuple[str,
         raise unknown_name("measure", measure, comparison.measures)
     runs, column = comparison.runs, comparison.measures.index(measure)
     mine = [one for one in comparison.differences if one.measure == measure]
-    if len(mine) != len(runs) * (len(runs) - 1) // 2:
+    places = list(combinations(range(len(runs)), 2))
+    wanted = [frozenset((runs[i], runs[j])) for i, j in places]
+    if len(set(runs)) == len(runs):  # then pairs may stand in any order
+        by_names = {frozenset((one.a, one.b)): one for one in mine}
+        mine = [by_names[pair] for pair in wanted if pair in by_names and len(mine) == len(wanted)]
+    if [frozenset((one.a, one.b)) for one in mine] != wanted:
         raise InputError("groups need all pairs of runs: compare them with pairs='all'")
-    groups = [frozenset(range(len(runs)))]
-    places = [(i, j) for i in range(len(runs)) for j in range(i + 1, len(runs))]
+    alike = np.eye(len(runs), dtype=bool)
     for (i, j), difference in zip(places, mine, strict=True):
-        if difference.significant:
-            groups = _split(groups, i, j)
+        alike[i, j] = alike[j, i] = not difference.significant
     means = np.array([row[column] for row in comparison.means])
-    order = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable").tolist()
-    rank = {run: place for place, run in enumerate(order)}
-    groups.sort(key=lambda group: sorted(rank[run] for run in group))
-    letters = dict(zip(groups, _letters(), strict=False))
-    return tuple(
-        "".join(letter for group, letter in letters.items() if run in group)
-        for run in range(len(runs))
-    )
+    order = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable")
+    letters = [""] * len(runs)
+    for number, group in enumerate(_cover(alike[np.ix_(order, order)])):
+        letter = _LETTERS[number % len(_LETTERS)] + str(number // len(_LETTERS) or "")
+        for rank in group:
+            letters[order[rank]] += letter
+    return tuple(letters)
 
 
-def _split(groups: list[frozenset[int]], i: int, j: int) -> list[frozenset[int]]:
-    """Part two runs wherever they are together; keep no group that lies within another."""
-    parts: list[frozenset[int]] = []
+_LETTERS = ascii_lowercase + ascii_uppercase
+
+
+def _cover(alike: NDArray[np.bool_]) -> list[list[int]]:
+    """Form groups in which all are alike, such that every two that are alike share one.
+
+    Grown from the best run on and from the farthest that is alike, so that runs next to each other
+    come together. All groups that there are could be exponentially many.
+    """
+    missing = np.triu(alike)
+    groups = []
+    for first in range(len(alike)):
+        for last in range(len(alike) - 1, first - 1, -1):
+            if not missing[first, last]:
+                continue
+            group = [first, last] if last > first else [first]
+            together = alike[first] & alike[last]
+            for other in range(len(alike)):
+                if together[other] and other not in group:
+                    group.append(other)
+                    together = together & alike[other]
+            missing[np.ix_(group, group)] = False
+            groups.append(sorted(group))
+    together = np.zeros(alike.shape, dtype=np.int64)
     for group in groups:
-        parts += [group - {i}, group - {j}] if {i, j} <= group else [group]
-    unique = list(dict.fromkeys(parts))
-    return [one for one in unique if not any(one < other for other in unique)]
-
-
-def _letters() -> map[str]:
-    lengths = (length for length in count(1))
-    return map(
-        "".join, (word for length in lengths for word in product(ascii_lowercase, repeat=length))
-    )
+        together[np.ix_(group, group)] += 1
+    needed = []
+    for group in reversed(groups):
+        if (together[np.ix_(group, group)] > 1).all():  # others tell all that this one tells
+            together[np.ix_(group, group)] -= 1
+        else:
+            needed.append(group)
+    return needed[::-1]

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from retrieval_eval.comparison.paired import PairedScores
-from retrieval_eval.comparison.resampling import DEFAULT_DRAWS, Array, bootstrap_sums
-from retrieval_eval.errors import unknown_name
+from retrieval_eval.comparison.resampling import (
+    DEFAULT_DRAWS,
+    Array,
+    bootstrap_sums,
+    check_draws,
+)
+from retrieval_eval.errors import InputError, unknown_name
 
 __all__ = ["INTERVALS", "difference_intervals", "mean_intervals"]
 
@@ -43,6 +48,11 @@ def difference_intervals(
     threads : int, optional
         Of no effect on the result.
 
+    Raises
+    ------
+    InputError
+        If the method is unknown, or a number is out of range.
+
     Returns
     -------
     ndarray of float64, shape (r, 2)
@@ -62,6 +72,9 @@ def difference_intervals(
     """
     if method not in INTERVALS:
         raise unknown_name("interval", method, INTERVALS)
+    if not 0 < confidence < 1:
+        raise InputError(f"the confidence is {confidence}: it must lie between 0 and 1")
+    check_draws(draws, seed)
     count = len(paired.pairs)
     if paired.n < 2:
         return np.full((count, 2), np.nan)
@@ -92,7 +105,7 @@ def _bca_levels(paired: PairedScores, sums: Array, levels: Array) -> Array:
     observed = np.diff(paired.grid.integers.sum(axis=1)[paired.pairs[:, ::-1]], axis=1)[:, 0]
     share = (np.mean(sums < observed, axis=0) + np.mean(sums <= observed, axis=0)) / 2
     bias = ndtri(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
-    centred = paired.differences - paired.means[:, None]
+    centred = paired.scaled - paired.scaled.mean(axis=1, keepdims=True)
     squares = (centred**2).sum(axis=1)
     skewed = np.divide(
         (centred**3).sum(axis=1), 6 * squares**1.5, out=np.zeros_like(squares), where=squares > 0

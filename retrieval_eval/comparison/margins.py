@@ -120,7 +120,7 @@ def _one_sided(
     if test in ("hall", "t"):
         from scipy.special import stdtr
 
-        above, spread = side * paired.means + margin, paired.spreads
+        above, spread = _above(side * paired.means, margin), paired.spreads
         shift = np.divide(above, spread, out=np.zeros_like(above), where=spread > 0)
         p: Array = stdtr(paired.n - 1, -np.sqrt(paired.n) * shift)
         if test == "hall":
@@ -128,7 +128,7 @@ def _one_sided(
             straight = _straightened(shift, skew) + skew / (6 * paired.n)
             p = np.maximum(p, stdtr(paired.n - 1, -np.sqrt(paired.n) * straight))
         return np.where(spread > 0, p, np.where(above > 0, 0.0, 1.0))
-    shifted = side * paired.differences + margin[:, None]
+    shifted = _above(side * paired.differences, margin[:, None])
     moved = PairedScores.of_rows(shifted)
     if test == "randomization":
         return flip_p(
@@ -174,6 +174,15 @@ def lower_bounds(paired: PairedScores, alpha: float) -> Array:
     return result
 
 
+def _above(differences: Array, margin: Array) -> Array:
+    """Differences plus margin, and exactly 0 where that is nothing but rounding."""
+    found: Array = differences + margin
+    return np.where(np.abs(found) <= _ROUNDING * np.abs(margin), 0.0, found)
+
+
+_ROUNDING = 2.0**-40
+
+
 # Hall's cubic is flat where 1 + skew * shift / 3 is 0, which strongly skewed differences, such as
 # those of an index that fails on few queries, come near to: no margin, however wide, would then
 # have a small p. From half of the way there, its tangent takes over.
@@ -182,31 +191,28 @@ _HALF = 0.5
 
 def _straightened(shift: Array, skew: Array) -> Array:
     """Transform mean over standard deviation so that skewness has no first-order effect."""
+    cubic = shift + skew * shift**2 / 3 + skew**2 * shift**3 / 27
     inner = 1 + skew * shift / 3
-    steep = np.minimum(inner - _HALF, 0)  # beyond the cubic, and how far
-    cubic = np.maximum(inner, _HALF)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = ((cubic**3 - 1) + 3 * _HALF**2 * steep) / skew
-    return np.where(np.abs(skew) > _TINY, found, shift)
+        tangent = (_HALF**3 - 1 + 3 * _HALF**2 * (inner - _HALF)) / skew
+    return np.where(inner >= _HALF, cubic, tangent)
 
 
 def _bent(straight: Array, skew: Array) -> Array:
     """Undo :func:`_straightened`."""
-    inner = 1 + skew * straight
-    steep = np.minimum(inner - _HALF**3, 0) / (3 * _HALF**2)
-    cubic = np.cbrt(np.maximum(inner, _HALF**3))
+    moved = skew * straight  # the transformed shift is ((1 + skew * shift / 3)**3 - 1) / skew
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = 3 * (cubic - 1 + steep) / skew
-    return np.where(np.abs(skew) > _TINY, found, straight)
-
-
-_TINY = 1e-9
+        cubic = 3 * np.expm1(np.log1p(np.maximum(moved, _HALF**3 - 1)) / 3) / skew
+        tangent = 3 * (_HALF - 1 + (moved + 1 - _HALF**3) / (3 * _HALF**2)) / skew
+    found = np.where(1 + moved >= _HALF**3, cubic, tangent)
+    return np.where(skew == 0, straight, found)
 
 
 def _skewness(paired: PairedScores) -> Array:
     """Skewness of the differences, unbiased third moment; 0 where there is no spread."""
-    n, spread = paired.n, paired.spreads
-    centred = paired.differences - paired.means[:, None]
+    n = paired.n
+    centred = paired.scaled - paired.scaled.mean(axis=1, keepdims=True)
     cubes = (centred**3).sum(axis=1) * (n / ((n - 1) * (n - 2)) if n > 2 else 0.0)
+    spread = paired.spreads / paired.scale
     skew: Array = np.divide(cubes, spread**3, out=np.zeros_like(cubes), where=spread > 0)
     return skew

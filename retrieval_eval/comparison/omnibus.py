@@ -9,6 +9,7 @@ import numpy as np
 
 from retrieval_eval.comparison.resampling import (
     DEFAULT_DRAWS,
+    ROUNDING,
     Array,
     Grid,
     Pairs,
@@ -84,6 +85,7 @@ def omnibus_test(scores: Array, test: str = "friedman") -> OmnibusTest:
     if test not in OMNIBUS_TESTS:
         raise unknown_name("omnibus test", test, OMNIBUS_TESTS)
     scores = scores[:, ~np.isnan(scores).any(axis=0)]
+    _refuse_infinite(scores)
     systems, n = scores.shape
     if systems < 3 or n < 2:
         raise InputError(
@@ -97,12 +99,22 @@ def omnibus_test(scores: Array, test: str = "friedman") -> OmnibusTest:
     return OmnibusTest(test, statistic, df, p, n, systems)
 
 
+def _refuse_infinite(scores: Array) -> None:
+    if np.isinf(scores).any():
+        raise InputError("a score is infinite")
+
+
 def _friedman(integers: Array) -> tuple[float, tuple[int, ...], float]:
     from scipy.stats import friedmanchisquare
 
-    if not np.ptp(integers, axis=0).any():
+    # Scores that are equal but for rounding must share a rank: number the distinct ones.
+    order = np.argsort(integers, axis=0, kind="stable")
+    steps = np.diff(np.take_along_axis(integers, order, axis=0), axis=0) > ROUNDING
+    numbers = np.zeros(integers.shape)
+    np.put_along_axis(numbers, order[1:], np.cumsum(steps, axis=0, dtype=np.float64), axis=0)
+    if not numbers.any():
         return 0.0, (len(integers) - 1,), 1.0
-    found = friedmanchisquare(*integers)
+    found = friedmanchisquare(*numbers)
     return float(found.statistic), (len(integers) - 1,), float(found.pvalue)
 
 
@@ -111,14 +123,18 @@ def _anova(integers: Array) -> tuple[float, tuple[int, ...], float]:
 
     systems, n = integers.shape
     df = systems - 1, (systems - 1) * (n - 1)
-    scores = integers / max(1.0, np.abs(integers).max())
-    effects = scores.mean(axis=1) - scores.mean()
-    left = scores - scores.mean(axis=0) - effects[:, None]
+    # Of sums, which are exact, only differences are taken: equal ones must not differ by rounding.
+    sums = integers.sum(axis=1)
+    effects = (sums - sums[0] - (sums - sums[0]).mean()) / n
+    rows = integers - integers[0]
+    left = rows - rows.mean(axis=0) - effects[:, None]
     between, within = n * (effects**2).sum() / df[0], (left**2).sum() / df[1]
-    tiny = np.finfo(float).eps ** 2 * scores.size
-    if within <= tiny:
-        return (0.0, df, 1.0) if between <= tiny else (float("inf"), df, 0.0)
+    if within <= _TINY:
+        return (0.0, df, 1.0) if between <= _TINY * n else (float("inf"), df, 0.0)
     return float(between / within), df, float(fdtrc(*df, between / within))
+
+
+_TINY = (4 * ROUNDING) ** 2  # a mean square of what rounding to the grid alone may leave
 
 
 def tukey_p(
@@ -163,6 +179,7 @@ def tukey_p(
     >>> tukey_p(scores, np.array([[0, 1], [0, 2]]), draws=999).tolist()
     [1.0, 0.001]
     """
+    _refuse_infinite(scores)
     integers = Grid.of(scores).integers
     sums = integers.sum(axis=1)
     observed = np.abs(sums[pairs[:, 0]] - sums[pairs[:, 1]])

@@ -12,7 +12,7 @@ from retrieval_eval.comparison.resampling import ROUNDING, Array, Grid, Pairs
 
 __all__ = ["PairedScores"]
 
-_CONSTANT = 2.0**-40  # spread of equal differences, relative to the largest: their rounding
+_CONSTANT = 2.0**-48  # spread of equal differences, relative to the largest score: their rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,17 @@ class PairedScores:
         """
         if self.n < 2:
             return np.full(len(self.pairs), np.nan)
-        largest = np.abs(self.differences).max(axis=1)
+        largest = np.abs(self.values).max(axis=1)[self.pairs].max(axis=1)
         constant = np.ptp(self.differences, axis=1) <= _CONSTANT * largest
-        return np.where(constant, 0.0, self.differences.std(axis=1, ddof=1))
+        return np.where(constant, 0.0, self.scaled.std(axis=1, ddof=1) * self.scale)
+
+    @cached_property
+    def scale(self) -> Array:
+        """Power of two near the largest difference of each pair, shape (r,); 1 if all are 0."""
+        largest = np.abs(self.differences).max(axis=1, initial=0.0)
+        return np.where(largest > 0, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+
+    @property
+    def scaled(self) -> Array:
+        """Differences over their scale, shape (r, n): squares neither vanish nor overflow."""
+        return self.differences / self.scale[:, None]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retrieval_eval.comparison.resampling import DEFAULT_DRAWS, Array
-from retrieval_eval.errors import InputError
+from retrieval_eval.errors import InputError, unknown_name
 
 __all__ = ["detectable_difference", "power_of_t", "queries_needed", "smallest_p"]
 
@@ -28,25 +28,29 @@ def smallest_p(test: str, n_differing: int, draws: int = DEFAULT_DRAWS) -> float
     Returns
     -------
     float
-        ``2 / 2**n_differing`` for tests on signs or ranks; ``1 / (1 + draws)`` if that is larger
-        and the test draws; 0 for t, which has no such bound; 1 where nothing differs.
+        ``2 / 2**n_differing`` for tests on signs or ranks; ``1 / (1 + draws)`` where the test
+        draws; 0 for t, which has no such bound; 1 where nothing differs.
+
+    Raises
+    ------
+    InputError
+        If the test is unknown.
 
     Examples
     --------
     >>> smallest_p("sign", 5), smallest_p("randomization", 40, draws=999)
     (0.0625, 0.001)
     """
+    known = ("randomization", "t", "wilcoxon", "sign", "bootstrap", "tukey")
+    if test not in known:
+        raise unknown_name("test", test, known)
     if n_differing == 0:
         return 1.0
-    by_signs = min(1.0, 2.0 * 0.5**n_differing)
-    by_draws = 1 / (1 + draws)
     if test == "t":
         return 0.0
-    if test in ("bootstrap", "tukey"):
-        return by_draws
-    if test == "randomization" and n_differing > np.log2(draws):
-        return max(by_signs, by_draws)
-    return by_signs
+    if test in ("bootstrap", "tukey") or (test == "randomization" and n_differing > np.log2(draws)):
+        return 1 / (1 + draws)
+    return min(1.0, 2.0 * 0.5**n_differing)
 
 
 def power_of_t(shift: ArrayLike, n: int, alpha: float = 0.05, *, sides: int = 2) -> Array:
@@ -77,8 +81,11 @@ def power_of_t(shift: ArrayLike, n: int, alpha: float = 0.05, *, sides: int = 2)
 
     bound = stdtrit(n - 1, 1 - alpha / sides)
     centre = np.abs(np.asarray(shift, dtype=np.float64)) * np.sqrt(n)
-    result: Array = 1 - nctdtr(n - 1, centre, bound)
-    return result + nctdtr(n - 1, centre, -bound) if sides == 2 else result
+    # scipy gives NaN at places of the far lower tail, where the distribution has nothing left.
+    lost = np.nan_to_num(nctdtr(n - 1, centre, bound))
+    beyond = np.nan_to_num(nctdtr(n - 1, centre, -bound)) if sides == 2 else 0.0
+    result: Array = 1 - lost + beyond
+    return result
 
 
 def detectable_difference(
@@ -162,13 +169,13 @@ def queries_needed(
 
     high = 2
     while not enough(high):
-        high *= 2
-        if high > _MOST_QUERIES:
+        if high >= _MOST_QUERIES:
             raise InputError(
                 f"a difference of {difference:g} at a standard deviation of {sd:g} needs more "
                 f"than {_MOST_QUERIES} queries"
             )
-    low = high // 2
+        high = min(2 * high, _MOST_QUERIES)
+    low = max(1, high // 2)
     while high - low > 1 and high > 2:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

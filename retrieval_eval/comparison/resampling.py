@@ -19,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from retrieval_eval.errors import InputError
+
 __all__ = [
     "DEFAULT_DRAWS",
     "ROUNDING",
     "Grid",
     "blocks_of_draws",
     "bootstrap_sums",
+    "check_draws",
     "count_flips",
     "default_threads",
     "flip_p",
@@ -45,6 +48,23 @@ Pairs = NDArray[np.intp]
 def default_threads() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_draws(draws: int, seed: int) -> None:
+    """Refuse too few draws, or a seed that is none.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 100 draws, the seed is below 0, or one of them is not whole.
+    """
+    for name, value in (("draws", draws), ("the seed", seed)):
+        if not isinstance(value, (int, np.integer)):
+            raise InputError(f"{name} is {value!r}: it must be a whole number")
+    if draws < 100:
+        raise InputError(f"draws is {draws}: it must be at least 100")
+    if seed < 0:
+        raise InputError(f"the seed is {seed}: it must be at least 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,30 +264,42 @@ def flip_p(
     """
     result = np.ones(len(pairs))
     observed, slack = np.zeros(len(pairs)), np.zeros(len(pairs))
+    sign = np.abs if alternative == "two-sided" else np.positive
     by_chance = []
     for row, (left, right) in enumerate(pairs):
         difference = grid.integers[left] - grid.integers[right]
         moved = difference[np.abs(difference) > ROUNDING]
-        slack[row] = np.count_nonzero(difference)
-        observed[row] = difference.sum()
+        # Two sums that are equal in truth may each be off by 1 for each query.
+        slack[row] = 2 * np.count_nonzero(difference)
+        observed[row] = sign(difference.sum())
         if len(moved) > np.log2(draws):
             by_chance.append(row)
         elif len(moved):
-            patterns = np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1
-            sums = (1.0 - 2.0 * patterns) @ moved
-            if alternative == "two-sided":
-                sums, observed[row] = np.abs(sums), abs(observed[row])
-            result[row] = np.mean(sums >= observed[row] - slack[row])
+            reached = _count_all_flips(moved, sign, observed[row] - slack[row])
+            result[row] = reached / 2.0 ** len(moved)
     if by_chance:
-        bound, slack = observed[by_chance], slack[by_chance]
-
-        def reached(sums: Array) -> NDArray[np.bool_]:
-            if alternative == "two-sided":
-                return np.abs(sums) >= np.abs(bound) - slack
-            return sums >= bound - slack
-
+        bound = (observed - slack)[by_chance]
         counts = count_flips(
-            grid, pairs[by_chance], reached, draws=draws, seed=seed, threads=threads
+            grid,
+            pairs[by_chance],
+            lambda sums: sign(sums) >= bound,
+            draws=draws,
+            seed=seed,
+            threads=threads,
         )
         result[by_chance] = (1 + counts) / (1 + draws)
     return result
+
+
+def _count_all_flips(moved: Array, sign: Callable[[Array], Array], bound: float) -> int:
+    """Count the sign patterns whose sum reaches a bound; sums of both halves are put together."""
+    half = len(moved) // 2
+    few, many = (_signed_sums(part) for part in (moved[:half], moved[half:]))
+    return sum(int(np.count_nonzero(sign(many + one) >= bound)) for one in few.tolist())
+
+
+def _signed_sums(values: Array) -> Array:
+    sums = np.zeros(1)
+    for one in values.tolist():
+        sums = np.concatenate([sums + one, sums - one])
+    return sums

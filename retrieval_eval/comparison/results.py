@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from retrieval_eval.comparison.corrections import CORRECTIONS
 from retrieval_eval.comparison.intervals import INTERVALS
 from retrieval_eval.comparison.margins import MARGIN_TESTS
-from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
-from retrieval_eval.comparison.significance import TESTS, check_draws
+from retrieval_eval.comparison.resampling import DEFAULT_DRAWS, check_draws
+from retrieval_eval.comparison.significance import TESTS
 from retrieval_eval.errors import InputError, unknown_name
 
 __all__ = ["COMPARE_TESTS", "CompareOptions", "Comparison", "Difference", "families_of"]

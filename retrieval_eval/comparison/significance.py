@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.comparison.effects import standardised
-from retrieval_eval.comparison.intervals import difference_intervals
+from retrieval_eval.comparison.intervals import INTERVALS, difference_intervals
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.resampling import (
     DEFAULT_DRAWS,
     Array,
     bootstrap_sums,
+    check_draws,
     flip_p,
 )
 from retrieval_eval.errors import InputError, unknown_name
@@ -223,6 +224,8 @@ def paired_test(
     """
     if test not in TESTS:
         raise unknown_name("test", test, TESTS)
+    if interval not in INTERVALS:
+        raise unknown_name("interval", interval, INTERVALS)
     check_draws(draws, seed)
     scores = [np.asarray(one, dtype=np.float64) for one in (a, b)]
     if scores[0].ndim != 1 or scores[0].shape != scores[1].shape:
@@ -248,17 +251,3 @@ def paired_test(
         p=float(p[0]),
         effect=float(standardised(paired)[0]),
     )
-
-
-def check_draws(draws: int, seed: int) -> None:
-    """Refuse too few draws, or a seed that is none.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than 100 draws, or the seed is below 0.
-    """
-    if draws < 100:
-        raise InputError(f"draws is {draws}: it must be at least 100")
-    if seed < 0:
-        raise InputError(f"the seed is {seed}: it must be at least 0")

@@ -14,7 +14,7 @@ from retrieval_eval.comparison.orders.scores import (
     scores_by_run,
     without_rounding,
 )
-from retrieval_eval.comparison.significance import check_draws
+from retrieval_eval.comparison.resampling import check_draws
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation, require_means
 
