@@ -106,4 +106,4 @@ def _cover(alike: NDArray[np.bool_]) -> list[list[int]]:
             together[np.ix_(group, group)] -= 1
         else:
             needed.append(group)
-    return needed[::-1]
+    return sorted(needed)  # so that the first is one of the best run

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from retrieval_eval.comparison.paired import PairedScores
+from retrieval_eval.comparison.paired import CONSTANT, PairedScores
 from retrieval_eval.comparison.resampling import (
     DEFAULT_DRAWS,
     Array,
@@ -120,7 +120,7 @@ def _one_sided(
     if test in ("hall", "t"):
         from scipy.special import stdtr
 
-        above, spread = _above(side * paired.means, margin), paired.spreads
+        above, spread = _above(paired, side * paired.means, margin), paired.spreads
         shift = np.divide(above, spread, out=np.zeros_like(above), where=spread > 0)
         p: Array = stdtr(paired.n - 1, -np.sqrt(paired.n) * shift)
         if test == "hall":
@@ -128,7 +128,7 @@ def _one_sided(
             straight = _straightened(shift, skew) + skew / (6 * paired.n)
             p = np.maximum(p, stdtr(paired.n - 1, -np.sqrt(paired.n) * straight))
         return np.where(spread > 0, p, np.where(above > 0, 0.0, 1.0))
-    shifted = _above(side * paired.differences, margin[:, None])
+    shifted = _above(paired, side * paired.differences.T, margin).T
     moved = PairedScores.of_rows(shifted)
     if test == "randomization":
         return flip_p(
@@ -174,13 +174,10 @@ def lower_bounds(paired: PairedScores, alpha: float) -> Array:
     return result
 
 
-def _above(differences: Array, margin: Array) -> Array:
-    """Differences plus margin, and exactly 0 where that is nothing but rounding."""
+def _above(paired: PairedScores, differences: Array, margin: Array) -> Array:
+    """Differences, of shape (..., r), plus margin; exactly 0 where that is but rounding."""
     found: Array = differences + margin
-    return np.where(np.abs(found) <= _ROUNDING * np.abs(margin), 0.0, found)
-
-
-_ROUNDING = 2.0**-40
+    return np.where(np.abs(found) <= CONSTANT * (paired.largest + np.abs(margin)), 0.0, found)
 
 
 # Hall's cubic is flat where 1 + skew * shift / 3 is 0, which strongly skewed differences, such as

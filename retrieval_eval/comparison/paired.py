@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from retrieval_eval.comparison.resampling import ROUNDING, Array, Grid, Pairs
 
-__all__ = ["PairedScores"]
+__all__ = ["CONSTANT", "PairedScores"]
 
-_CONSTANT = 2.0**-48  # spread of equal differences, relative to the largest score: their rounding
+CONSTANT = 2.0**-48  # spread of equal differences, relative to the largest score: their rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +86,14 @@ class PairedScores:
         """
         if self.n < 2:
             return np.full(len(self.pairs), np.nan)
-        largest = np.abs(self.values).max(axis=1)[self.pairs].max(axis=1)
-        constant = np.ptp(self.differences, axis=1) <= _CONSTANT * largest
+        constant = np.ptp(self.differences, axis=1) <= CONSTANT * self.largest
         return np.where(constant, 0.0, self.scaled.std(axis=1, ddof=1) * self.scale)
+
+    @cached_property
+    def largest(self) -> Array:
+        """Largest score of each pair, without its sign, shape (r,)."""
+        found: Array = np.abs(self.values).max(axis=1, initial=0.0)[self.pairs].max(axis=1)
+        return found
 
     @cached_property
     def scale(self) -> Array:
