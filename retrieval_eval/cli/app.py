@@ -6,6 +6,7 @@ usage, 3 part of a sweep failed.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
@@ -51,7 +52,10 @@ class Interval(StrEnum):
 
 
 IntervalOption = Annotated[Interval, typer.Option(help="95 % interval: t, or a bootstrap.")]
-DrawsOption = Annotated[int, typer.Option(min=100, help="Draws of everything that resamples.")]
+DrawsOption = Annotated[
+    int | None,
+    typer.Option(min=100, help="Draws of resampling; by default 10,000, or what it takes."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of resampling.")]
 
 
@@ -73,6 +77,13 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stderr.close()
         sys.exit(141)
+    except SystemExit as stop:  # the option parser's and the tables' way with a closed pipe
+        with contextlib.suppress(OSError):
+            sys.stderr.close()
+        sys.exit(141 if stop.code == 1 else stop.code)
+    except OSError as error:
+        say(f"error: cannot write: {error.strerror}")
+        sys.exit(2)
     except Exception as error:
         show = getattr(error, "show", None)  # a usage error of the option parser
         if show is None:

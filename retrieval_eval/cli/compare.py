@@ -116,7 +116,7 @@ def compare(
     ] = None,
     explain: ExplainOption = 0,
     exact: ExactOption = None,
-    draws: DrawsOption = 10_000,
+    draws: DrawsOption = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
@@ -130,6 +130,11 @@ def compare(
 
     if len(runs) < 2:
         raise InputError("compare needs two runs at least: the reference and a candidate")
+    if format_ is Format.csv and (detect is not None or explain or exact or omnibus):
+        raise InputError(
+            "--format csv holds the comparisons alone: --detect, --explain, --exact and --omnibus "
+            "need another form"
+        )
     if reference and pairs is Pairs.all:
         raise InputError("--pairs all compares every pair: leave out --reference")
     evaluations = score_files(qrels, runs, measure, scoring)
@@ -155,16 +160,10 @@ def compare(
     if exact is not None and not explain:
         explain = DEFAULT_EXPLAINED
     if explain:
-        shown = comparison.differences[:: len(comparison.measures)]
-        sections += explained(
-            qrels,
-            [(one.a, one.b) for one in shown],
-            dict(zip(comparison.runs, runs, strict=True)),
-            comparison.measures[0],
-            scoring,
-            explain,
-            exact,
-        )
+        paths = dict(zip(comparison.runs, runs, strict=True))
+        compared = [(one.a, one.b) for one in comparison.differences[:: len(comparison.measures)]]
+        for name in comparison.measures:
+            sections += explained(qrels, compared, paths, name, scoring, explain, exact)
     stacked = np.stack([one.values for one in evaluations])
     report = ComparisonReport(
         str(qrels),
@@ -208,6 +207,8 @@ def explained(
     for names in pairs:
         a, b = (replace(read(paths[name]), name=name) for name in names)
         found = explain(judgments, a, b, measure, exact=searched, top=top, options=options)
+        if found.missing_exact == found.n_queries:
+            raise InputError(f"{exact}: answers none of the {found.n_queries} queries of {qrels}")
         sections.append(explanation_section(found))
     return sections
 
@@ -227,23 +228,31 @@ def print_report(report: ComparisonReport, format_: Format) -> None:
 
 
 def read_margins(texts: list[str] | None, scored: Evaluation) -> dict[str, float]:
-    """Read margins of single measures, or of all; names become those of the evaluations."""
+    """Read margins of single measures, or of all; that of a measure counts before that of all."""
     from retrieval_eval.evaluation import Measure
+    from retrieval_eval.evaluation.trec_names import parse_measures
 
     margins: dict[str, float] = {}
-    for text in texts or ():
+    for text in sorted(texts or (), key=lambda one: "=" in one):
         name, equals, loss = text.rpartition("=")
         named = list(scored.measures)
         if equals:
             try:
-                named = [str(Measure.parse(name, defaults=scored.options.defaults))]
+                named = list(map(str, parse_measures([name], defaults=scored.options.defaults)))
             except InputError as error:
                 raise InputError(f"--margin {text!r}: {error}") from None
         try:
-            margins.update(dict.fromkeys(named, float(loss)))
+            value = float(loss.replace("_", "?"))  # Python would read 0_1 as 1
         except ValueError:
             raise InputError(
                 f"--margin {text!r}: expected a loss such as 0.01, or MEASURE=LOSS such as "
                 "nDCG@10=0.01"
             ) from None
+        for one in named:
+            if value >= 1 and Measure.parse(one).spec.range == "0 to 1":
+                raise InputError(
+                    f"--margin {text!r}: {one} lies between 0 and 1, so that a loss of {value:g} "
+                    "is no margin"
+                )
+        margins.update(dict.fromkeys(named, value))
     return margins

@@ -56,7 +56,7 @@ def evaluate(
         ),
     ] = True,
     interval: IntervalOption = Interval.t,
-    draws: DrawsOption = 10_000,
+    draws: DrawsOption = None,
     seed: SeedOption = 0,
 ) -> None:
     """Score run files against qrels, over all judged queries.
@@ -77,7 +77,7 @@ def evaluate(
         return
     evaluations = score_files(qrels, runs, measure, options)
     report = EvaluationReport(
-        str(qrels), tuple(evaluations), interval=interval.value, draws=draws, seed=seed
+        str(qrels), tuple(evaluations), interval=interval.value, draws=draws or 10_000, seed=seed
     )
     if format_ is Format.table:
         report.show(per_query=per_query)

@@ -18,6 +18,7 @@ from retrieval_eval.cli.compare import (
     read_margins,
 )
 from retrieval_eval.cli.scoring import QrelsArgument, score_files, with_scoring
+from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
     from retrieval_eval.evaluation import EvaluationOptions
@@ -56,6 +57,8 @@ def gate(
     from retrieval_eval.comparison import gate as judge
     from retrieval_eval.report.gates import GateReport
 
+    if format_ is Format.csv and explain:
+        raise InputError("--format csv holds the verdicts alone: --explain needs another form")
     named = [text.rpartition("=")[0] for text in margin or () if "=" in text]
     wanted = [*(measure or ()), *named] or ["nDCG@10"]
     before, after = score_files(qrels, [baseline, candidate], wanted, scoring)

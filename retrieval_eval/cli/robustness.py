@@ -81,7 +81,7 @@ def robustness(
     test: TestOption = "randomization",
     correction: Annotated[str, typer.Option(help="As for compare.")] = "holm",
     alpha: AlphaOption = 0.05,
-    draws: DrawsOption = 10_000,
+    draws: DrawsOption = None,
     seed: SeedOption = 0,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
 ) -> None:
@@ -89,19 +89,19 @@ def robustness(
 
     Without any question asked: unjudged documents, and wrong labels.
     """
-    from retrieval_eval.comparison import CompareOptions
+    from retrieval_eval.comparison import TESTS, CompareOptions
     from retrieval_eval.qrels import Qrels
     from retrieval_eval.report.robustness import RobustnessReport, noise_section, unjudged_section
     from retrieval_eval.runs import Run
 
     if len(runs) < 2:
         raise InputError("robustness needs two runs at least: the reference and a candidate")
-    if slices is None and (column or vectors):
+    if slices is None and (column is not None or vectors):
         raise InputError("--column and --vectors speak of a file of queries: name it by --slices")
-    if column and vectors:
+    if column is not None and vectors:
         raise InputError("--column and --vectors are two ways to slice: choose one")
     reductions = (pool_depth, judgments, topics)
-    if not (unjudged or label_noise or slices or any(reductions)):
+    if not (unjudged or label_noise is not None or slices or any(reductions)):
         unjudged, label_noise = True, ",".join(map(str, DEFAULT_NOISE))
     options = CompareOptions(test=test, correction=correction, alpha=alpha, draws=draws, seed=seed)
     evaluations = score_files(qrels, runs, measure, scoring)
@@ -112,7 +112,8 @@ def robustness(
         for path, one in zip(runs, evaluations, strict=True)
     ]
     sections: list[Section] = []
-    notes: list[str] = []
+    caution = TESTS[test].caution if test in TESTS else ""
+    notes = [f"the test {test!r} {caution}: docs/validity.md"] if caution else []
     if unjudged:
         from retrieval_eval.comparison.robustness import unjudged as compare_both_ways
 
@@ -123,7 +124,7 @@ def robustness(
                 )
             )
         )
-    if label_noise:
+    if label_noise is not None:
         from retrieval_eval.comparison.robustness import label_noise as add_noise
 
         shares = _shares(label_noise)
@@ -148,14 +149,19 @@ def robustness(
         sections.append(found)
         notes += limits
     report = RobustnessReport(
-        str(qrels), tuple(one.run_name for one in evaluations), sections, notes
+        str(qrels),
+        tuple(one.run_name for one in evaluations),
+        sections,
+        list(dict.fromkeys(notes)),
+        options.as_dict() | {"evaluation": scoring.as_dict()},
     )
     if format_ is Format.table:
         report.show()
     else:
         typer.echo(getattr(report, format_.value)())
     if format_ in (Format.table, Format.json):
-        for note in notes:
+        say(f"{options.test} test at level {options.alpha:g}, correction {options.correction}")
+        for note in report.notes:
             say(f"note: {note}")
 
 
@@ -232,7 +238,7 @@ def _sliced(
     )
     from retrieval_eval.report.robustness import slices_section
 
-    if column:
+    if column is not None:
         labels, what = read_query_column(queries, column), f"{column!r}"
     elif vectors:
         from retrieval_eval.vectorfiles import read_vectors

@@ -16,8 +16,14 @@ from retrieval_eval.comparison.margins import equivalence_p, noninferiority_p
 from retrieval_eval.comparison.omnibus import tukey_p
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.comparison.power import detectable_difference, smallest_p
-from retrieval_eval.comparison.resampling import Array, Pairs
-from retrieval_eval.comparison.results import CompareOptions, Comparison, Difference, families_of
+from retrieval_eval.comparison.resampling import DEFAULT_DRAWS, Array, Pairs
+from retrieval_eval.comparison.results import (
+    CompareOptions,
+    Comparison,
+    Difference,
+    enough_draws,
+    families_of,
+)
 from retrieval_eval.comparison.significance import TESTS, Draws
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation, require_means
@@ -73,7 +79,7 @@ def compare(
     options = options or CompareOptions(**_known(settings))
     runs = list(_flattened(evaluations))
     if not runs:
-        return Comparison((), (), (), options, 0, ())
+        return Comparison((), (), (), options, 0, (), options.draws or DEFAULT_DRAWS)
     measures = runs[0].measures
     require_means(measures)
     for name in options.margins:
@@ -82,12 +88,17 @@ def compare(
     values = _aligned(runs)
     chosen = _chosen_pairs([one.run_name for one in runs], pairs, references)
     found: list[dict[str, Any]] = [{} for _ in range(len(chosen) * len(measures))]
+    if options.test == "tukey":
+        size = len(measures) if options.family == "all" else 1
+    else:
+        size = len(chosen) * (len(measures) if options.family == "all" else 1)
+    draws = enough_draws(options, size)
     for places, paired in _comparable(values, chosen):
-        for place, facts in zip(places, _facts(paired, options, threads), strict=True):
+        for place, facts in zip(places, _facts(paired, options, draws, threads), strict=True):
             found[place] = facts
     if options.test == "tukey":
-        _put_tukey(found, values, chosen, options, threads)
-    _put_margins(found, values, chosen, measures, options, threads)
+        _put_tukey(found, values, chosen, options, draws, threads)
+    _put_margins(found, values, chosen, measures, options, draws, threads)
     _correct(found, len(measures), options)
     return Comparison(
         tuple(one.run_name for one in runs),
@@ -110,6 +121,7 @@ def compare(
             )
             for one in values
         ),
+        draws,
     )
 
 
@@ -130,9 +142,10 @@ def _flattened(evaluations: Iterable[Evaluation | Iterable[Evaluation]]) -> Iter
 
 
 def _aligned(runs: Sequence[Evaluation]) -> Array:
-    """Scores of shape (runs, measures, queries), queries in the order of the first run."""
+    """Scores of shape (runs, measures, queries), queries in the order of their ids."""
     first = runs[0]
     queries = set(first.query_ids)
+    order = sorted(queries)  # what is drawn must not depend on the order of lines
     parts = []
     for one in runs:
         if np.isinf(one.values).any():
@@ -153,11 +166,8 @@ def _aligned(runs: Sequence[Evaluation]) -> Array:
                 "score both against the same qrels, with judged queries that they do not answer "
                 "as 0"
             )
-        if one.query_ids == first.query_ids:
-            parts.append(one.values)
-        else:
-            column = {query: place for place, query in enumerate(one.query_ids)}
-            parts.append(one.values[:, [column[query] for query in first.query_ids]])
+        column = {query: place for place, query in enumerate(one.query_ids)}
+        parts.append(one.values[:, [column[query] for query in order]])
     return np.stack(parts)
 
 
@@ -221,16 +231,30 @@ def _comparable(values: Array, chosen: Pairs) -> Iterator[tuple[list[int], Paire
 
 
 def _facts(
-    paired: PairedScores, options: CompareOptions, threads: int | None
+    paired: PairedScores, options: CompareOptions, draws: int, threads: int | None
 ) -> Iterator[dict[str, Any]]:
     count, nan = len(paired.pairs), float("nan")
     if not paired.n:
-        empty = {"n": 0, "n_differing": 0, "wins": 0, "ties": 0, "losses": 0, "ci95": (nan, nan)}
-        unknown = ("mean_diff", "sd", "effect", "common_language", "p", "smallest_p", "detectable")
-        yield from ({**empty, **dict.fromkeys(unknown, nan)} for _ in range(count))
+        empty: dict[str, Any] = {
+            "n": 0,
+            "n_differing": 0,
+            "wins": 0,
+            "ties": 0,
+            "losses": 0,
+            "ci95": (nan, nan),
+        }
+        unknown = ("mean_diff", "sd", "effect", "common_language", "p", "detectable")
+        empty |= {**dict.fromkeys(unknown, nan), "smallest_p": None}
+        yield from (dict(empty) for _ in range(count))
         return
-    draws, seed = options.draws, options.seed
-    bounds = difference_intervals(paired, options.interval, draws=draws, seed=seed, threads=threads)
+    seed = options.seed
+    bounds = difference_intervals(
+        paired,
+        options.interval,
+        draws=options.draws or DEFAULT_DRAWS,
+        seed=seed,
+        threads=threads,
+    )
     p = np.full(count, nan)
     if options.test in TESTS:
         p = TESTS[options.test].p(paired, Draws(draws, seed, threads))
@@ -239,7 +263,10 @@ def _facts(
     detectable = np.full(count, nan)
     if options.alpha < _POWER:
         detectable = detectable_difference(
-            paired.spreads, paired.n, alpha=options.alpha, power=_POWER
+            np.where(paired.spreads > 0, paired.spreads, nan),
+            paired.n,
+            alpha=options.alpha,
+            power=_POWER,
         )
     for row in range(count):
         wins, ties, losses = outcomes[row].tolist()
@@ -268,6 +295,7 @@ def _put_tukey(
     values: Array,
     chosen: Pairs,
     options: CompareOptions,
+    draws: int,
     threads: int | None,
 ) -> None:
     """Tukey's test looks at all runs, so a query counts only where every run has a score."""
@@ -276,7 +304,7 @@ def _put_tukey(
         scores = values[:, measure]
         scores = scores[:, ~np.isnan(scores).any(axis=0)]
         if scores.shape[1]:
-            p = tukey_p(scores, chosen, draws=options.draws, seed=options.seed, threads=threads)
+            p = tukey_p(scores, chosen, draws=draws, seed=options.seed, threads=threads)
             for facts, one in zip(found[measure::measures], p.tolist(), strict=True):
                 facts["p"] = one
 
@@ -287,6 +315,7 @@ def _put_margins(
     chosen: Pairs,
     measures: Sequence[str],
     options: CompareOptions,
+    draws: int,
     threads: int | None,
 ) -> None:
     margins = np.array([options.margins.get(name, np.nan) for name in measures])
@@ -302,7 +331,7 @@ def _put_margins(
                     some,
                     margins[where % len(measures)],
                     options.margin_test,
-                    draws=options.draws,
+                    draws=draws,
                     seed=options.seed,
                     threads=threads,
                 )

@@ -45,6 +45,9 @@ class GateVerdict:
         Queries compared, and those whose scores differ.
     verdict : {'passed', 'worse', 'undecided'}
         Shown to lose less than the margin; shown to lose more; neither.
+    unseen : float
+        Share of all queries on which the candidate may differ although, by chance, few or none of
+        these show it: ``1 - alpha**(1 / n)``, where none does.
     queries_needed : int or None
         How many queries like these would let a candidate as good as the baseline pass with a
         chance of 0.8; None if that cannot be told.
@@ -60,6 +63,7 @@ class GateVerdict:
     n: int
     n_differing: int
     verdict: Literal["passed", "worse", "undecided"]
+    unseen: float
     queries_needed: int | None
 
 
@@ -72,8 +76,10 @@ def gate(
 ) -> tuple[GateVerdict, ...]:
     """Judge a candidate by one-sided tests of non-inferiority, measure by measure.
 
-    A candidate that has to pass by every measure passes wrongly with a chance of at most alpha,
-    however many measures there are, so that no correction is needed (an intersection-union test).
+    A candidate has to pass by every measure, so that no correction for their number is needed (an
+    intersection-union test). One that differs on no query passes: a sample without any difference
+    has no spread to judge by. Losses so rare that a sample may hold none of them, of `unseen` of
+    all queries or less, are thereby let through more often than alpha says.
 
     Parameters
     ----------
@@ -128,7 +134,7 @@ def _verdict(
 ) -> GateVerdict:
     if not paired.n:
         nan = float("nan")
-        return GateVerdict(measure, nan, nan, nan, None, margin, None, 0, 0, "undecided", None)
+        return GateVerdict(measure, nan, nan, nan, None, margin, None, 0, 0, "undecided", 1.0, None)
     mean, spread = float(paired.means[0]), float(paired.spreads[0])
     means = paired.values.mean(axis=1).tolist()
     differing = int(np.count_nonzero(paired.integers))
@@ -136,7 +142,7 @@ def _verdict(
     verdict: Literal["passed", "worse", "undecided"] = "undecided"
     if p is not None:
         bound = float(lower_bounds(paired, alpha)[0])
-        if alpha < _POWER:
+        if alpha < _POWER and spread > 0:
             with contextlib.suppress(InputError):  # more than anybody could have
                 needed = queries_needed(margin, spread, alpha=alpha, power=_POWER, sides=1)
         # To be worse beyond the margin is what the baseline is that is better beyond it.
@@ -144,5 +150,16 @@ def _verdict(
         p_worse = float(noninferiority_p(other, np.array([-margin]))[0])
         verdict = "passed" if p <= alpha else "worse" if p_worse <= alpha else "undecided"
     return GateVerdict(
-        measure, means[1], means[0], mean, bound, margin, p, paired.n, differing, verdict, needed
+        measure=measure,
+        baseline=means[1],
+        candidate=means[0],
+        mean_diff=mean,
+        lower_bound=bound,
+        margin=margin,
+        p=p,
+        n=paired.n,
+        n_differing=differing,
+        verdict=verdict,
+        unseen=1 - alpha ** (1 / paired.n),
+        queries_needed=needed,
     )

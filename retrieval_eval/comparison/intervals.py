@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -120,6 +120,7 @@ def mean_intervals(
     method: str = "t",
     *,
     confidence: float = 0.95,
+    limits: Sequence[tuple[float, float]] | None = None,
     draws: int = DEFAULT_DRAWS,
     seed: int = 0,
 ) -> Array:
@@ -131,6 +132,8 @@ def mean_intervals(
         s series of scores on the same n queries.
     method, confidence, draws, seed
         As for :func:`difference_intervals`.
+    limits : sequence of (float, float), length s, optional
+        Smallest and largest mean that there can be; bounds beyond them are moved there.
 
     Returns
     -------
@@ -142,6 +145,7 @@ def mean_intervals(
     >>> mean_intervals(np.array([[0.5, 0.5, 0.5]])).tolist()
     [[0.5, 0.5]]
     """
-    return difference_intervals(
+    bounds = difference_intervals(
         PairedScores.of_rows(values), method, confidence=confidence, draws=draws, seed=seed
     )
+    return bounds if limits is None else np.clip(bounds, *np.transpose(limits)[:, :, None])

@@ -13,7 +13,7 @@ __all__ = ["detectable_difference", "power_of_t", "queries_needed", "smallest_p"
 _MOST_QUERIES = 10**9
 
 
-def smallest_p(test: str, n_differing: int, draws: int = DEFAULT_DRAWS) -> float:
+def smallest_p(test: str, n_differing: int, draws: int = DEFAULT_DRAWS) -> float | None:
     """Return the smallest two-sided p that so many differing queries can give at all.
 
     Parameters
@@ -27,9 +27,10 @@ def smallest_p(test: str, n_differing: int, draws: int = DEFAULT_DRAWS) -> float
 
     Returns
     -------
-    float
-        ``2 / 2**n_differing`` for tests on signs or ranks; ``1 / (1 + draws)`` where the test
-        draws; 0 for t, which has no such bound; 1 where nothing differs.
+    float or None
+        ``2 / 2**n_differing`` for tests on signs or ranks; ``1 / (1 + draws)`` where randomization
+        draws; None for t, bootstrap and tukey, of which no such bound is known; 1 where nothing
+        differs.
 
     Raises
     ------
@@ -46,9 +47,9 @@ def smallest_p(test: str, n_differing: int, draws: int = DEFAULT_DRAWS) -> float
         raise unknown_name("test", test, known)
     if n_differing == 0:
         return 1.0
-    if test == "t":
-        return 0.0
-    if test in ("bootstrap", "tukey") or (test == "randomization" and n_differing > np.log2(draws)):
+    if test in ("t", "bootstrap", "tukey"):
+        return None
+    if test == "randomization" and n_differing > np.log2(draws):
         return 1 / (1 + draws)
     return min(1.0, 2.0 * 0.5**n_differing)
 

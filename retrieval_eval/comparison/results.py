@@ -16,7 +16,15 @@ from retrieval_eval.comparison.resampling import DEFAULT_DRAWS, check_draws
 from retrieval_eval.comparison.significance import TESTS
 from retrieval_eval.errors import InputError, unknown_name
 
-__all__ = ["COMPARE_TESTS", "CompareOptions", "Comparison", "Difference", "families_of"]
+__all__ = [
+    "COMPARE_TESTS",
+    "CompareOptions",
+    "Comparison",
+    "Difference",
+    "enough_draws",
+    "families_of",
+    "multiplier",
+]
 
 COMPARE_TESTS: Mapping[str, str] = {
     **{name: spec.describe for name, spec in TESTS.items()},
@@ -46,8 +54,11 @@ class CompareOptions:
         How margins are tested.
     interval : {'t', 'percentile', 'bca'}
         Of mean differences, always at 95 %.
-    draws, seed : int
-        Of everything that resamples, at least 100 draws.
+    draws : int or None
+        Of everything that resamples, at least 100. None: 10,000, and more for tests of a family so
+        large that no p could come below alpha otherwise.
+    seed : int
+        Of everything that resamples.
 
     Raises
     ------
@@ -62,7 +73,7 @@ class CompareOptions:
     margins: Mapping[str, float] = field(default_factory=dict)
     margin_test: str = "hall"
     interval: str = "t"
-    draws: int = DEFAULT_DRAWS
+    draws: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,7 +88,7 @@ class CompareOptions:
                 raise unknown_name(kind, name, known)
         if not 0 < self.alpha < 1:
             raise InputError(f"alpha is {self.alpha}: it must lie between 0 and 1")
-        check_draws(self.draws, self.seed)
+        check_draws(DEFAULT_DRAWS if self.draws is None else self.draws, self.seed)
         for name, margin in self.margins.items():
             if not 0 < margin < np.inf:
                 raise InputError(f"the margin of {name} is {margin}: it must be above 0")
@@ -119,11 +130,12 @@ class Difference:
         Two-sided, before and after correction over the family.
     significant : bool
         Whether `p_adjusted` is at most alpha.
-    smallest_p : float
-        The least `p` that so many differing queries and draws can give.
+    smallest_p : float or None
+        The least `p` that so many differing queries and draws can give; None for t, bootstrap and
+        tukey, where no such bound is known.
     detectable : float
-        True difference that a paired t test at level alpha finds with power 0.8; NaN for fewer
-        than two queries, and from an alpha of 0.8 on.
+        True difference that a paired t test at level alpha, uncorrected, finds with power 0.8; NaN
+        for fewer than two queries, where there is no spread, and from an alpha of 0.8 on.
     margin : float or None
         What may be lost, if one was asked for.
     p_noninferior, p_equivalent : float or None
@@ -149,7 +161,7 @@ class Difference:
     p: float
     p_adjusted: float
     significant: bool
-    smallest_p: float
+    smallest_p: float | None
     detectable: float
     margin: float | None = None
     p_noninferior: float | None = None
@@ -165,7 +177,10 @@ class Difference:
                 return [plain(one) for one in value]
             return None if isinstance(value, float) and not np.isfinite(value) else value
 
-        return {one.name: plain(getattr(self, one.name)) for one in fields(self)} | {"test": test}
+        shown = {one.name: plain(getattr(self, one.name)) for one in fields(self)}
+        if shown["p_adjusted"] is None:
+            shown["significant"] = None
+        return shown | {"test": test}
 
 
 @dataclass(frozen=True)
@@ -186,6 +201,8 @@ class Comparison:
         Queries that the runs were scored on.
     means : tuple of tuples of float
         Mean of each run (outer) by each measure, over the queries where it is defined.
+    draws : int
+        Draws of the tests.
     """
 
     runs: tuple[str, ...]
@@ -194,6 +211,7 @@ class Comparison:
     options: CompareOptions
     n_queries: int
     means: tuple[tuple[float, ...], ...]
+    draws: int
 
     @property
     def family(self) -> str:
@@ -215,21 +233,30 @@ class Comparison:
         """What limits these answers, in sentences; empty if nothing does."""
         options, told = self.options, [one for one in self.differences if one.n]
         notes = []
-        size = self.family_size
-        if told and options.test not in ("t", "sign", "wilcoxon"):
-            least = size / (1 + options.draws)
+        if told and options.test in ("randomization", "bootstrap", "tukey"):
+            least = self.multiplier_of_all / (1 + self.draws)
             if least > options.alpha:
                 notes.append(
-                    f"with {options.draws} draws and {self.family}, no Monte Carlo p can come "
+                    f"with {self.draws} draws and {self.family}, no Monte Carlo p can come "
                     f"below {least:.3g}: raise draws"
                 )
-        hopeless = [one for one in told if one.n_differing and self._least(one) > options.alpha]
+        bounds = {
+            place: one.smallest_p * self.multiplier_of_one
+            for place, one in enumerate(self.differences)
+            if one.n_differing and one.smallest_p and one.smallest_p > 1 / (1 + self.draws)
+        }
+        hopeless = [place for place, smallest in bounds.items() if smallest > options.alpha]
         if hopeless:
-            first = hopeless[0]
+            first = self.differences[hopeless[0]]
+            which = (
+                "the only comparison differs"
+                if len(self.differences) == 1
+                else f"{len(hopeless)} of {len(self.differences)} comparisons differ"
+            )
             notes.append(
-                f"{len(hopeless)} of {len(self.differences)} comparisons differ on so few queries "
-                f"that nothing can be shown: {first.a} and {first.b} on {first.n_differing} by "
-                f"{first.measure}, where no p below {min(1.0, self._least(first)):.3g} is possible"
+                f"{which} on so few queries that nothing can be shown: {first.a} and {first.b} on "
+                f"{first.n_differing} by {first.measure}, where no p below "
+                f"{min(1.0, bounds[hopeless[0]]):.3g} is possible"
             )
         for measure in self.measures:
             some = [one for one in self.differences if one.measure == measure]
@@ -249,20 +276,49 @@ class Comparison:
             )
         return notes
 
-    def _least(self, one: Difference) -> float:
-        """Smallest adjusted p that its differing queries leave possible, whatever the draws."""
-        by_queries = 0.0 if one.smallest_p <= 1 / (1 + self.options.draws) else one.smallest_p
-        return by_queries * self.family_size
-
     @property
     def family_size(self) -> int:
-        """What the correction multiplies the smallest p by, at most."""
-        if self.options.correction == "none":
-            return 1
+        """How many comparisons are corrected together."""
         if self.options.test == "tukey":
-            return 1 if self.options.family == "measure" else len(self.measures)
+            return 1 if self.options.family == "measure" else max(1, len(self.measures))
         whole = max(1, len(self.differences))
         return whole if self.options.family == "all" else whole // max(1, len(self.measures))
+
+    @property
+    def multiplier_of_all(self) -> float:
+        """What every p of the family is multiplied by if all are as small as can be."""
+        return multiplier(self.options, self.family_size)
+
+    @property
+    def multiplier_of_one(self) -> float:
+        """What a single p is multiplied by at least, if all others are smaller."""
+        stepwise = self.options.correction in ("holm", "bh") and self.options.test != "tukey"
+        if self.options.correction == "by" and self.options.test != "tukey":
+            return multiplier(self.options, self.family_size)
+        return 1.0 if stepwise else multiplier(self.options, self.family_size)
+
+
+def multiplier(options: CompareOptions, size: int) -> float:
+    """Return what p values of a family are multiplied by if all are equal."""
+    if options.correction in ("none", "bh") and options.test != "tukey":
+        return 1.0
+    if options.correction == "none":
+        return 1.0
+    if options.correction == "by" and options.test != "tukey":
+        return float((1 / np.arange(1, size + 1)).sum())
+    return float(size)
+
+
+def enough_draws(options: CompareOptions, size: int) -> int:
+    """Return the draws asked for, or ten times what a family of that size needs at the least."""
+    if options.draws is not None:
+        return options.draws
+    wanted = int(np.ceil(_SPARE * multiplier(options, max(1, size)) / options.alpha))
+    return min(max(DEFAULT_DRAWS, wanted), _MOST_DRAWS)
+
+
+_SPARE = 10
+_MOST_DRAWS = 1_000_000
 
 
 def families_of(count: int, measures: int, options: CompareOptions) -> NDArray[np.intp]:

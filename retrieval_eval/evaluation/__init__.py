@@ -13,6 +13,7 @@ from retrieval_eval.evaluation.measures import (
     measure_depth,
     parse_measure,
     require_means,
+    value_limits,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "measure_depth",
     "parse_measure",
     "require_means",
+    "value_limits",
 ]

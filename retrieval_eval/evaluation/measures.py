@@ -23,6 +23,7 @@ __all__ = [
     "measure_depth",
     "parse_measure",
     "require_means",
+    "value_limits",
 ]
 
 
@@ -532,3 +533,15 @@ def measure_depth(measure: str) -> int | None:
     """
     cutoff = Measure.parse(measure).cutoff
     return cutoff if isinstance(cutoff, int) else None
+
+
+def value_limits(measure: str) -> tuple[float, float]:
+    """Return the smallest and the largest mean that a measure can have.
+
+    Examples
+    --------
+    >>> value_limits("nDCG@10"), value_limits("NumRet")
+    ((0.0, 1.0), (0.0, inf))
+    """
+    known = {"0 to 1": (0.0, 1.0), "0 and above": (0.0, float("inf"))}
+    return known.get(Measure.parse(measure).spec.range, (-float("inf"), float("inf")))

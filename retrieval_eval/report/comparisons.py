@@ -22,9 +22,10 @@ from retrieval_eval.comparison import (
     indistinguishable_groups,
     mean_intervals,
 )
-from retrieval_eval.evaluation import Evaluation
-from retrieval_eval.report.forms import Table, latex_table, markdown_table
-from retrieval_eval.report.terminal import number, print_table, shown_p
+from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
+from retrieval_eval.evaluation import Evaluation, value_limits
+from retrieval_eval.report.forms import Table, latex_table, markdown_table, markdown_text
+from retrieval_eval.report.terminal import number, print_table, print_text, shown_p
 
 __all__ = ["ComparisonReport", "Section", "differences_table", "margin_answer"]
 
@@ -94,11 +95,12 @@ class ComparisonReport:
         found = []
         for one in self.evaluations:
             rows = []
-            for row in one.values:
+            for name, row in zip(one.measures, one.values, strict=True):
                 (bounds,) = mean_intervals(
                     row[None, ~np.isnan(row)],
                     options.interval,
-                    draws=options.draws,
+                    limits=[value_limits(name)],
+                    draws=options.draws or DEFAULT_DRAWS,
                     seed=options.seed,
                 ).tolist()
                 rows.append((bounds[0], bounds[1]))
@@ -108,6 +110,11 @@ class ComparisonReport:
     @property
     def family(self) -> str:
         """How the correction was done, in words."""
+        options = self.comparison.options
+        if options.test == "tukey":
+            several = options.family == "all" and options.correction != "none"
+            times = " (p times the number of measures)" if several else ""
+            return f"tukey over {self.comparison.family}{times}"
         return f"{self.comparison.options.correction} over {self.comparison.family}"
 
     def json(self) -> str:
@@ -137,6 +144,7 @@ class ComparisonReport:
             "family": self.family,
             "options": {
                 **comparison.options.as_dict(),
+                "draws": comparison.draws,
                 "evaluation": self.evaluations[0].options.as_dict(),
             },
             "runs": runs,
@@ -212,7 +220,7 @@ class ComparisonReport:
                 mark = "†" if one.significant else ""
                 if one.n:
                     cells[i][j] = f"{one.mean_diff:+.4f}{mark}"
-                    cells[j][i] = f"{-one.mean_diff:+.4f}{mark}"
+                    cells[j][i] = f"{0.0 - one.mean_diff:+.4f}{mark}"
         columns = [("", False), *((name, True) for name in runs)]
         return columns, [[name, *line] for name, line in zip(runs, cells, strict=True)]
 
@@ -220,15 +228,15 @@ class ComparisonReport:
         """Print tables."""
         for title, table in self._titled():
             if title:
-                print_table([(title, False)], [])
+                print_text(title)
             print_table(*table)
 
     def markdown(self) -> str:
         """Tables in Markdown, and what their marks mean."""
         parts = []
         for title, table in self._titled():
-            parts += [*([f"**{title}**"] if title else []), markdown_table(table)]
-        return "\n\n".join([*parts, *self.legend])
+            parts += [*([f"**{markdown_text(title)}**"] if title else []), markdown_table(table)]
+        return "\n\n".join([*parts, *map(markdown_text, self.legend)])
 
     def latex(self) -> str:
         """Tables in LaTeX, for the package booktabs; the legend as comments."""
@@ -242,12 +250,12 @@ class ComparisonReport:
         """What was done, and what limits it, in sentences."""
         comparison, options = self.comparison, self.comparison.options
         drawn = options.test in ("randomization", "bootstrap", "tukey")
-        done = f"{options.test} test{f', {options.draws} draws' if drawn else ''}"
+        done = f"{options.test} test{f', {comparison.draws} draws' if drawn else ''}"
         first = (
             f"{comparison.n_queries} queries; differences are a minus b; two-sided paired {done}; "
             f"† significant at level {options.alpha:g} after correction: {self.family}; "
-            f"[low, high]: 95 % interval ({INTERVALS[options.interval]}); detectable: true "
-            "difference that a t test would find with a chance of 0.8"
+            f"[low, high]: 95 % interval ({INTERVALS[options.interval]}), uncorrected; detectable: "
+            "true difference that an uncorrected t test would find with a chance of 0.8"
         )
         lines = [first]
         if self._groups:

@@ -15,7 +15,7 @@ import numpy as np
 
 from retrieval_eval.comparison import INTERVALS, mean_intervals
 from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
-from retrieval_eval.evaluation import Evaluation, Measure
+from retrieval_eval.evaluation import Evaluation, Measure, value_limits
 from retrieval_eval.evaluation.trec_names import TrecName, trec_name
 from retrieval_eval.report.forms import Table, latex_table, markdown_table
 from retrieval_eval.report.terminal import number, print_table, with_interval
@@ -72,8 +72,9 @@ class EvaluationReport:
             bounds: list[tuple[float, float] | None] = [None] * len(parsed)
             for row in averaged:  # SampledRR leaves queries out, so that rows differ in length
                 kept = values[row, ~np.isnan(values[row])][None, :]
+                limits = None if logs[row] else [value_limits(self.measures[row])]
                 ((low, high),) = mean_intervals(
-                    kept, self.interval, draws=self.draws, seed=self.seed
+                    kept, self.interval, limits=limits, draws=self.draws, seed=self.seed
                 ).tolist()
                 if not math.isnan(low):
                     bounds[row] = (np.exp(low), np.exp(high)) if logs[row] else (low, high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Table", "latex_table", "markdown_table"]
+__all__ = ["Table", "latex_table", "markdown_table", "markdown_text"]
 
 Table = tuple[Sequence[tuple[str, bool]], Sequence[Sequence[str]]]
 """Columns as (header, whether its cells are numbers), and rows of cells."""
@@ -15,6 +15,7 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "†": r"$^{\dagger}$",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
 }
@@ -36,11 +37,22 @@ def markdown_table(table: Table) -> str:
         ["--:" if is_number else ":--" for _, is_number in columns],
         *cells,
     ]
-    escaped = [
-        [cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in line]
-        for line in lines
-    ]
+    escaped = [[markdown_text(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def markdown_text(text: str) -> str:
+    r"""Escape what means something in Markdown or HTML.
+
+    Examples
+    --------
+    >>> print(markdown_text("a|b*c <img>"))
+    a\|b\*c &lt;img>
+    """
+    escaped = text
+    for mark in "\\|*_`":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return escaped.replace("<", "&lt;")
 
 
 def latex_table(table: Table) -> str:
@@ -75,4 +87,5 @@ def latex_table(table: Table) -> str:
 
 def _latex_row(cells: Sequence[str]) -> str:
     escaped = ["".join(_LATEX.get(mark, mark) for mark in cell) for cell in cells]
-    return " & ".join(escaped) + r" \\"
+    row = " & ".join(escaped)
+    return ("{}" if row.startswith("[") else "") + row + r" \\"  # or \\[ would be a length

@@ -12,8 +12,8 @@ from typing import Any
 
 from retrieval_eval.comparison import MARGIN_TESTS, GateVerdict
 from retrieval_eval.report.comparisons import Section
-from retrieval_eval.report.forms import Table, latex_table, markdown_table
-from retrieval_eval.report.terminal import number, print_table, shown_p
+from retrieval_eval.report.forms import Table, latex_table, markdown_table, markdown_text
+from retrieval_eval.report.terminal import number, print_table, print_text, shown_p
 
 __all__ = ["GateReport"]
 
@@ -61,17 +61,20 @@ class GateReport:
     @property
     def legend(self) -> list[str]:
         """The decision, and what it rests on, in sentences."""
-        level = f"{100 * (1 - self.alpha):g} %"
         verdict = "may replace" if self.passed else "may not replace"
         lines = [f"{self.candidate} {verdict} {self.baseline}"]
         for one in self.verdicts:
-            lost = f"{one.margin:g}"
-            if one.verdict == "passed":
+            lost, queries = f"{one.margin:g}", f"{one.n} quer{'y' if one.n == 1 else 'ies'}"
+            shown = f"shown at level {self.alpha:g} by {queries}"
+            if one.verdict == "passed" and not one.n_differing:
                 lines.append(
-                    f"{one.measure}: not worse by more than {lost} ({level} sure, {one.n} queries)"
+                    f"{one.measure}: no query differs. That speaks of these {queries}: losses on "
+                    f"less than {one.unseen:.2g} of all queries may have been missed"
                 )
+            elif one.verdict == "passed":
+                lines.append(f"{one.measure}: not worse by more than {lost}, {shown}")
             elif one.verdict == "worse":
-                lines.append(f"{one.measure}: worse by more than {lost} ({level} sure)")
+                lines.append(f"{one.measure}: worse by more than {lost}, {shown}")
             else:
                 more = (
                     f": about {one.queries_needed} would show it for a candidate that is as good, "
@@ -81,8 +84,8 @@ class GateReport:
                 )
                 passes = "passes" if self.undecided_passes else "does not pass"
                 lines.append(
-                    f"{one.measure}: {one.n} quer{'y does' if one.n == 1 else 'ies do'} not show "
-                    f"whether more than {lost} is lost, and undecided {passes}{more}"
+                    f"{one.measure}: {queries} do{'es' if one.n == 1 else ''} not show whether "
+                    f"more than {lost} is lost, and undecided {passes}{more}"
                 )
         return lines
 
@@ -157,19 +160,19 @@ class GateReport:
         """Print tables."""
         print_table(*self._table())
         for section in self.sections:
-            print_table([(section.title, False)], [])
+            print_text(section.title)
             print_table(*section.table)
 
     def markdown(self) -> str:
         """Return what goes under a pull request: the decision first."""
         first, *rest = self.legend
         parts = [
-            f"### {'✅' if self.passed else '❌'} {first}",
+            f"### {'✅' if self.passed else '❌'} {markdown_text(first)}",
             markdown_table(self._table()),
-            "\n".join(f"- {line}" for line in rest),
+            "\n".join(f"- {markdown_text(line)}" for line in rest),
         ]
         for section in self.sections:
-            parts += [f"**{section.title}**", markdown_table(section.table)]
+            parts += [f"**{markdown_text(section.title)}**", markdown_table(section.table)]
         return "\n\n".join(parts)
 
     def latex(self) -> str:

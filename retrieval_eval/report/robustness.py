@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval_eval.comparison.robustness import (
@@ -15,8 +15,8 @@ from retrieval_eval.comparison.robustness import (
     UnjudgedEffect,
 )
 from retrieval_eval.report.comparisons import Section, differences_table
-from retrieval_eval.report.forms import latex_table, markdown_table
-from retrieval_eval.report.terminal import number, print_table, shown_p
+from retrieval_eval.report.forms import latex_table, markdown_table, markdown_text
+from retrieval_eval.report.terminal import number, print_table, print_text, shown_p
 
 __all__ = [
     "RobustnessReport",
@@ -41,16 +41,23 @@ class RobustnessReport:
         The looks.
     notes : sequence of str
         What limits them.
+    options : mapping
+        How runs were scored and compared.
     """
 
     qrels: str
     runs: tuple[str, ...]
     sections: Sequence[Section]
     notes: Sequence[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> str:
         """One object, with a list for each look."""
-        content: dict[str, Any] = {"qrels": self.qrels, "runs": list(self.runs)}
+        content: dict[str, Any] = {
+            "qrels": self.qrels,
+            "runs": list(self.runs),
+            "options": dict(self.options),
+        }
         for section in self.sections:
             content.setdefault(section.key, []).extend(section.content)
         content["notes"] = list(self.notes)
@@ -59,14 +66,14 @@ class RobustnessReport:
     def show(self) -> None:
         """Print tables."""
         for section in self.sections:
-            print_table([(section.title, False)], [])
+            print_text(section.title)
             print_table(*section.table)
 
     def markdown(self) -> str:
         """Tables in Markdown."""
         parts = []
         for section in self.sections:
-            parts += [f"**{section.title}**", markdown_table(section.table)]
+            parts += [f"**{markdown_text(section.title)}**", markdown_table(section.table)]
         return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
 
     def latex(self) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 from retrieval_eval.comparison import Comparison, Explanation, MovedDocument, queries_needed
+from retrieval_eval.errors import InputError
 from retrieval_eval.report.comparisons import Section
 
 __all__ = ["explanation_section", "needed_section"]
+
+_POWER = 0.8
 
 
 def needed_section(comparison: Comparison, difference: float) -> Section:
@@ -20,6 +23,10 @@ def needed_section(comparison: Comparison, difference: float) -> Section:
     difference : float
         True mean difference, not 0, in the unit of the measures.
     """
+    if not 0 < difference < math.inf:
+        raise InputError(f"the difference is {difference}: it must be above 0")
+    if comparison.options.alpha >= _POWER:
+        raise InputError(f"at level {comparison.options.alpha:g} no test has a power of {_POWER:g}")
     records = [
         {
             "a": one.a,
@@ -27,9 +34,7 @@ def needed_section(comparison: Comparison, difference: float) -> Section:
             "measure": one.measure,
             "difference": difference,
             "sd": None if math.isnan(one.sd) else one.sd,
-            "n": None
-            if math.isnan(one.sd)
-            else queries_needed(difference, one.sd, alpha=comparison.options.alpha),
+            "n": _needed(difference, one.sd, comparison.options.alpha),
         }
         for one in comparison.differences
     ]
@@ -51,6 +56,15 @@ def needed_section(comparison: Comparison, difference: float) -> Section:
     return Section("queries_needed", title, (columns, cells), records)
 
 
+def _needed(difference: float, sd: float, alpha: float) -> int | None:
+    if math.isnan(sd) or sd == 0:  # nothing is known of how differences would spread
+        return None
+    try:
+        return queries_needed(difference, sd, alpha=alpha)
+    except InputError:  # more than anybody could have
+        return None
+
+
 def explanation_section(found: Explanation) -> Section:
     """Show the queries that moved most, and what moved them.
 
@@ -61,10 +75,12 @@ def explanation_section(found: Explanation) -> Section:
     """
     sides = ""
     if found.by_index is not None and found.by_encoder is not None:
+        told = (found.lost_by_index or 0) + (found.lost_by_encoder or 0)
+        unknown = f", {found.lost - told} not to be told" if told < found.lost else ""
         sides = (
-            f" ({found.lost_by_index} by the index, {found.lost_by_encoder} by the encoder); of "
-            f"the difference, {found.by_index:+.4f} is the index's and {found.by_encoder:+.4f} "
-            "the encoder's"
+            f" ({found.lost_by_index} by the index, {found.lost_by_encoder} by the encoder"
+            f"{unknown}); of the difference, {found.by_index:+.4f} is the index's and "
+            f"{found.by_encoder:+.4f} the encoder's"
         )
         if found.missing_exact:
             sides += f", with {found.missing_exact} queries that {found.exact} does not answer as 0"

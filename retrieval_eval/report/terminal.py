@@ -17,7 +17,7 @@ from retrieval_eval.comparison import INTERVALS, MARGIN_TESTS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["number", "print_leaderboard", "print_table", "shown_p", "with_interval"]
+__all__ = ["number", "print_leaderboard", "print_table", "print_text", "shown_p", "with_interval"]
 
 _UNBOUNDED = 10_000
 
@@ -44,6 +44,11 @@ def with_interval(
 def shown_p(p: float) -> str:
     """Print a p value without pretending to digits it has not."""
     return f"{p:.4f}" if p >= 0.0001 else "<0.0001"
+
+
+def print_text(text: str) -> None:
+    """Print a sentence, wrapped to the terminal, with an empty line before it."""
+    _console().print(Text(f"\n{text}"))
 
 
 def print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
@@ -172,9 +177,9 @@ def _marks(comparisons: pl.DataFrame) -> dict[tuple[str, str], tuple[str, bool |
     return marks
 
 
-def _drawn(compare: Mapping[str, Any]) -> str:
+def _drawn(compare: Mapping[str, Any], drawn: int) -> str:
     draws = compare["test"] in ("randomization", "bootstrap")
-    return f", {compare['draws']} draws" if draws else ""
+    return f", {drawn} draws" if draws else ""
 
 
 def _footer(
@@ -190,6 +195,7 @@ def _footer(
         for one in comparisons.iter_rows(named=True)
         if one["question"] == "encoder"
     ]
+    drawn = int(comparisons["draws"].max()) if len(comparisons) else 0  # type: ignore[arg-type]
     if manifest["reference"] is None:
         lines.append("No reference among the indexes, so no comparison: set compare.reference.")
     else:
@@ -197,8 +203,8 @@ def _footer(
         lines.append(
             f"[low, high]: 95 % interval ({INTERVALS[compare['interval']]}). '+' or '-': differs "
             f"from {manifest['reference']!r} of the same encoder by a two-sided paired "
-            f"{compare['test']} test at level {compare['alpha']:g}{_drawn(compare)}, correction "
-            f"{compare['correction']} "
+            f"{compare['test']} test at level {compare['alpha']:g}{_drawn(compare, drawn)}, "
+            f"correction {compare['correction']} "
             f"over {families}."
         )
         if compare["margin"]:

@@ -59,7 +59,7 @@ class CompareSection:
     correction: Literal["none", "bonferroni", "holm", "bh", "by"] = "holm"
     family: Literal["all", "measure"] = "all"
     alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
-    draws: Annotated[int, Ge(100)] = 10_000
+    draws: Annotated[int, Ge(100)] | None = None
     margin: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
     margin_test: Literal["hall", "t", "randomization", "bootstrap"] = "hall"
     interval: Literal["t", "percentile", "bca"] = "t"

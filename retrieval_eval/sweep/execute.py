@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.comparison import Comparison, compare, mean_intervals
+from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
 from retrieval_eval.errors import RetrievalEvalError
-from retrieval_eval.evaluation import Evaluation, Evaluator
+from retrieval_eval.evaluation import Evaluation, Evaluator, value_limits
 from retrieval_eval.pipeline import Searched, build, embed, find_truth, score, search
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
@@ -114,7 +115,8 @@ def _with_intervals(plan: Plan, outcomes: list[Outcome]) -> list[Outcome]:
     bounds = mean_intervals(
         np.concatenate([evaluation.values for evaluation in evaluations]),
         plan.sweep.compare.interval,
-        draws=plan.sweep.compare.draws,
+        limits=[value_limits(name) for one in evaluations for name in one.measures],
+        draws=plan.sweep.compare.draws or DEFAULT_DRAWS,
         seed=plan.sweep.seed,
     )
     parts = iter(np.split(bounds, len(evaluations)))

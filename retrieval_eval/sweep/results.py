@@ -319,5 +319,6 @@ def _comparison_records(
                 for name, value in comparison.options.as_dict().items()
                 if name not in ("margins", "family")
             },
+            "draws": comparison.draws,
             "family": f"dataset {dataset}: {comparison.family}",
         }

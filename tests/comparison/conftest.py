@@ -22,7 +22,7 @@ def evaluation() -> Callable[..., Evaluation]:
         query_ids: Sequence[str] | None = None,
     ) -> Evaluation:
         table = np.array(values, dtype=np.float64)
-        ids = query_ids or [f"q{number}" for number in range(table.shape[1])]
+        ids = query_ids or [f"q{number:04}" for number in range(table.shape[1])]
         return Evaluation(name, measures, tuple(ids), table, 0)
 
     return make

@@ -392,3 +392,41 @@ def test_a_level_above_the_power_leaves_no_difference_to_detect(four: list[Evalu
     found = compare(four, alpha=0.9, test="t")
     assert all(np.isnan(one.detectable) for one in found.differences)
     assert found.differences[0].as_dict("t")["detectable"] is None
+
+
+def test_draws_grow_with_the_family_unless_they_are_given(four: list[Evaluation]) -> None:
+    assert compare(four[:2]).draws == 10_000
+    rng = RNG(4)
+    runs = [replace(four[0], run_name=str(n), values=rng.random((2, 30))) for n in range(12)]
+    runs[0] = replace(runs[0], values=runs[0].values + 1)
+    found = compare(runs, pairs="all")
+    assert found.draws == 10 * 132 / 0.05 == 26_400
+    assert found.notes == []
+    assert sum(one.significant or False for one in found.differences) == 22
+    assert compare(runs, pairs="all", family="measure").draws == 13_200
+    assert compare(runs, pairs="all", correction="none").draws == 10_000
+    assert compare(runs, pairs="all", draws=300).draws == 300
+
+
+@pytest.mark.parametrize(("correction", "hopeless"), [("holm", False), ("bonferroni", True)])
+def test_few_differing_queries_may_be_enough_where_others_are_significant(
+    evaluation: Make, correction: str, hopeless: bool
+) -> None:
+    rng = RNG(2)
+    base = evaluation("base", rng.random((1, 50)))
+    strong = [evaluation(f"s{n}", base.values + 0.5 + rng.random((1, 50))) for n in range(5)]
+    moved = base.values.copy()
+    moved[0, :7] += 0.5
+    found = compare(base, *strong, evaluation("few", moved), correction=correction)
+    few = found.differences[-1]
+    assert few.p == 2 / 2**7
+    assert few.significant is not hopeless
+    assert bool(found.notes) is hopeless
+
+
+def test_the_order_of_queries_changes_nothing_that_is_drawn(four: list[Evaluation]) -> None:
+    turned = [
+        replace(one, query_ids=one.query_ids[::-1], values=one.values[:, ::-1]) for one in four
+    ]
+    settings = {"pairs": "all", "interval": "bca", "draws": 500}
+    assert compare(four, **settings) == compare(turned, **settings)  # type: ignore[arg-type]

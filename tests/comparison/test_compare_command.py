@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,3 +238,79 @@ def test_wrong_usage_exits_2(files: Path, cli: Cli, words: list[str]) -> None:
     assert (code, out) == (2, "")
     assert words[0] in err
     assert "Traceback" not in err
+
+
+def test_the_margin_of_a_measure_counts_before_that_of_all_wherever_it_stands(
+    files: Path, cli: Cli
+) -> None:
+    words = ["forty.txt", "many.run", "some.run", "-m", "map", "-m", "RR"]
+    for order in (["map=0.1", "0.5"], ["0.5", "map=0.1"]):
+        margins = [word for one in order for word in ("--margin", one)]
+        found = as_json(cli, *words, *margins)["comparisons"]
+        assert [(one["measure"], one["margin"]) for one in found] == [("AP", 0.1), ("RR", 0.5)]
+
+
+@pytest.mark.parametrize("loss", ["1", "RR=5", "0_1"])
+def test_a_margin_as_wide_as_the_measure_is_none(files: Path, cli: Cli, loss: str) -> None:
+    words = ["compare", "forty.txt", "many.run", "some.run", "-m", "RR", "--margin", loss]
+    assert_refused(cli(*words), f"--margin '{loss}'")
+
+
+def test_exact_search_that_answers_nothing_explains_nothing(files: Path, cli: Cli) -> None:
+    words = ["compare", "qrels.txt", "good.trec", "poor.trec.gz", "--exact"]
+    assert_refused(cli(*words, "strange.trec"), "strange.trec", "answers none of the 3")
+    code, out, _ = cli(*words, "good.trec")
+    assert code == 0
+    assert "the index's" in out
+
+
+def test_csv_refuses_what_it_cannot_hold(files: Path, cli: Cli) -> None:
+    words = ["compare", "forty.txt", "many.run", "some.run", "--format", "csv"]
+    for option in (["--explain", "2"], ["--detect", "0.1"]):
+        assert_refused(cli(*words, *option), "--format csv")
+    assert_refused(
+        cli("gate", "forty.txt", "many.run", "some.run", "--format", "csv", "--explain", "2"),
+        "--format csv",
+    )
+
+
+def test_every_measure_is_explained(files: Path, cli: Cli) -> None:
+    words = ["forty.txt", "many.run", "some.run", "-m", "RR", "-m", "P@1", "--explain", "1"]
+    assert [one["measure"] for one in as_json(cli, *words)["explanations"]] == ["RR", "P@1"]
+
+
+def test_runs_that_do_not_differ_say_nothing_of_power(files: Path, cli: Cli) -> None:
+    content = as_json(cli, "forty.txt", "many.run", "many.run", "-m", "RR", "--detect", "0.01")
+    assert content["comparisons"][0]["detectable"] is None
+    assert content["queries_needed"][0]["n"] is None
+    words = ["forty.txt", "many.run", "some.run", "-m", "RR", "--detect"]
+    assert as_json(cli, *words, "1e-9")["queries_needed"][0]["n"] is None
+    assert_refused(cli("compare", *words, "-0.1"), "above 0")
+    assert_refused(cli("compare", *words, "0.1", "--alpha", "0.9"), "level 0.9")
+
+
+def test_names_with_marks_of_markup_are_escaped(files: Path, cli: Cli) -> None:
+    (files / "[a]*b_c|d.run").write_text(
+        (files / "none.run").read_text().replace("none", "[a]*b_c|d")
+    )
+    words = ["compare", "forty.txt", "many.run", "[a]*b_c|d.run", "-m", "RR", "--format"]
+    _, out, _ = cli(*words, "markdown")
+    assert r"| [a]\*b\_c\|d | 0.0000† [0.000, 0.000] |" in out
+    _, out, _ = cli(*words, "latex")
+    assert "\n{}[a]*b\\_c\\textbar{}d & " in out
+
+
+def test_a_closed_pipe_is_no_verdict(files: Path) -> None:
+    script = f'"{sys.executable}" -m retrieval_eval gate forty.txt many.run many.run --format json'
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash here")
+    done = subprocess.run(
+        [bash, "-c", f"{{ sleep 1; {script}; echo $? >code; }} | true"],
+        cwd=files,
+        check=False,
+        timeout=60,
+        capture_output=True,
+    )
+    assert b"Traceback" not in done.stderr
+    assert (files / "code").read_text().strip() == "141"

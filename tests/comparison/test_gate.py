@@ -113,7 +113,7 @@ def test_a_worse_run_is_stopped_with_exit_code_1(files: Path, cli: Cli) -> None:
     assert code == 1
     assert "failed: worse" in out
     assert "may not replace" in err
-    assert "worse by more than 0.01 (95 % sure)" in err
+    assert "worse by more than 0.01, shown at level 0.05 by 40 queries" in err
 
 
 def test_a_better_run_passes(files: Path, cli: Cli) -> None:

@@ -83,7 +83,7 @@ def test_a_worse_candidate_fails_the_job_and_is_reported(
         qrels="forty.txt",
         baseline="many.run",
         candidate="none.run",
-        margin="RR=0.1 P@1=0.2",
+        margin="RR=0.1\n  P@1=0.2\n",
         measures="R@5",
     )
     assert code == 1

@@ -70,6 +70,11 @@ AGREE = {"rel": 1e-10, "abs": 1e-14}
 # -- the same p as scipy and statsmodels ------------------------------------------------------
 
 
+def clean_places(values: Values) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.abs(values[0] - values[1]) > 1e-9
+    return found
+
+
 def wilcoxon_of_scipy(values: Values) -> float:
     moved = clean(values)
     return float(stats.wilcoxon(moved).pvalue) if len(moved) else 1.0
@@ -103,10 +108,9 @@ def test_p_is_what_scipy_says(test: str, kind: str, n: int) -> None:
 def test_p_of_real_systems_is_what_scipy_says(test: str, name: str, collections: Path) -> None:
     for values in pairs_of_systems(collections, name):
         expected = OTHERS[test](values)
-        if test == "wilcoxon":  # ranks floats as they are, without cleaning rounding away
-            raw = values[0] - values[1]
-            moved = raw[np.abs(raw) > 1e-9]
-            expected = float(stats.wilcoxon(moved).pvalue) if len(moved) else 1.0
+        raw = (values[0] - values[1])[clean_places(values)]
+        if test == "wilcoxon" and len(raw) and len(np.unique(np.abs(raw))) == len(raw):
+            expected = float(stats.wilcoxon(raw).pvalue)  # no ties as floats: as they are
         assert paired_test(*values, test).p == pytest.approx(expected, **AGREE)
 
 
@@ -265,7 +269,7 @@ def test_scaling_by_a_power_of_two_changes_no_bit(test: str, scale: float, kind:
     )
 
 
-@pytest.mark.parametrize("test", ["randomization", "t", "sign", "bootstrap"])
+@pytest.mark.parametrize("test", ["randomization", "t", "sign", "bootstrap", "wilcoxon"])
 @pytest.mark.parametrize("scale", [1 / 3, 0.7])
 def test_scaling_tied_scores_by_any_number_changes_no_p(test: str, scale: float) -> None:
     values = scores("tied", 50)
@@ -303,17 +307,23 @@ def test_scores_that_agree_but_for_rounding_are_equal() -> None:
     assert (found.n_differing, found.mean_diff, found.p, found.effect) == (0, 0.0, 1.0, 0.0)
 
 
-def test_wilcoxon_ranks_floats_as_scipy_does_and_rounded_ones_alike() -> None:
+def test_wilcoxon_ranks_differences_that_are_equal_but_for_rounding_alike() -> None:
     first = np.array([0.3, 0.8, 0.4, 0.9, 0.5, 1.0, 0.6])
     second = np.array([0.2, 0.7, 0.5, 0.8, 0.4, 0.7, 0.8])
     raw = first - second
-    assert len(np.unique(np.abs(raw))) > len(np.unique(np.abs(raw.round(9)))) == 3
-    assert paired_test(first, second, "wilcoxon").p == float(stats.wilcoxon(raw).pvalue)
-    cleaned = paired_test(raw.round(9), np.zeros(7), "wilcoxon").p
-    assert cleaned == float(stats.wilcoxon(raw.round(9)).pvalue) != stats.wilcoxon(raw).pvalue
+    assert 7 > len(np.unique(np.abs(raw))) > len(np.unique(np.abs(raw.round(9)))) == 3
+    expected = float(stats.wilcoxon(raw.round(9)).pvalue)
+    assert expected != float(stats.wilcoxon(raw).pvalue), "where scipy ranks floats raw"
+    assert paired_test(first, second, "wilcoxon").p == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("test", ["randomization", "t", "sign", "bootstrap"])
+def test_wilcoxon_takes_floats_as_they_are_where_no_two_differences_are_equal() -> None:
+    first, second = np.array([[0.3, 0.8, 0.9, 0.75, 0.6], [0.2, 0.7, 0.4, 0.3, 0.9]])
+    assert len(np.unique(np.abs(first - second))) == 5
+    assert paired_test(first, second, "wilcoxon").p == float(stats.wilcoxon(first - second).pvalue)
+
+
+@pytest.mark.parametrize("test", ["randomization", "t", "sign", "bootstrap", "wilcoxon"])
 @pytest.mark.parametrize("n", [40, 200])
 def test_noise_of_rounding_changes_no_p(test: str, n: int) -> None:
     values = in_tenths(n)

@@ -10,7 +10,6 @@ from scipy import integrate, stats
 from statsmodels.stats.power import TTestPower
 
 from retrieval_eval.comparison import (
-    TESTS,
     detectable_difference,
     paired_test,
     queries_needed,
@@ -216,7 +215,7 @@ def test_unusable_arguments_are_refused(arguments: dict[str, float], message: st
 # -- smallest p -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("test", TESTS)
+@pytest.mark.parametrize("test", ["randomization", "wilcoxon", "sign"])
 @pytest.mark.parametrize("n", range(1, 25))
 def test_no_p_of_differences_in_one_direction_is_below_the_smallest(test: str, n: int) -> None:
     first = np.linspace(1, 2, n)
@@ -241,14 +240,14 @@ def test_the_smallest_p_of_few_queries_is_reached(test: str, n: int) -> None:
         ("sign", 1, 999, 1.0),
         ("randomization", 9, 999, 2 / 2**9),
         ("randomization", 40, 999, 1 / 1000),
-        ("bootstrap", 40, 999, 1 / 1000),
-        ("tukey", 40, 999, 1 / 1000),
-        ("t", 5, 999, 0.0),
+        ("bootstrap", 40, 999, None),
+        ("tukey", 40, 999, None),
+        ("t", 5, 999, None),
         ("sign", 40, 999, 2 / 2**40),
     ],
 )
 def test_the_smallest_p_follows_from_queries_and_draws(
-    test: str, n: int, draws: int, least: float
+    test: str, n: int, draws: int, least: float | None
 ) -> None:
     assert smallest_p(test, n, draws) == least
 

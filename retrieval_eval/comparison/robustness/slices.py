@@ -14,6 +14,7 @@ from retrieval_eval.comparison.results import (
     CompareOptions,
     Comparison,
     Difference,
+    enough_draws,
     families_of,
 )
 from retrieval_eval.errors import InputError
@@ -183,7 +184,9 @@ def compare_slices(
         )
     present = {labels.get(query_id, NO_LABEL) for query_id in evaluated}
     names = [one for one in dict.fromkeys((*labels.values(), NO_LABEL)) if one in present]
-    raw = replace(options, correction="none")
+    # Of the draws, there must be enough for the family of all slices.
+    size = len(names) * len(runs[0].measures) * (len(runs) ** 2 if pairs == "all" else len(runs))
+    raw = replace(options, correction="none", draws=enough_draws(options, size))
     found = []
     for name in names:
         some = [_only(one, name, labels) for one in runs]

@@ -40,7 +40,7 @@ def as_json(cli: Cli, *words: str) -> dict[str, Any]:
 
 def test_unasked_it_looks_at_unjudged_documents_and_wrong_labels(files: Path, cli: Cli) -> None:
     content = as_json(cli)
-    assert set(content) == {"qrels", "runs", "unjudged", "label_noise", "notes"}
+    assert set(content) == {"qrels", "runs", "options", "unjudged", "label_noise", "notes"}
     assert content["runs"] == ["many", "some", "none"]
     some, none = content["unjudged"]
     assert (some["a"], some["b"], some["judged_a"]) == ("some", "many", 37 / 40)
