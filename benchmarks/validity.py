@@ -203,6 +203,19 @@ def _table(header: list[str], rows: list[list[str]]) -> None:
     print()
 
 
+def _print_sparse(pairs: int, seed: int) -> None:
+    print("### The same, where few queries lose everything: test hall\n")
+    print("The candidate loses 1.0 on the queries that fail, 0 on others; made up.\n")
+    rows = []
+    for share in (0.002, 0.01, 0.03, 0.1):
+        for n in SIZES:
+            found, unseen = sparse_losses(n, share, pairs=pairs, seed=seed)
+            rows.append(
+                [f"{share:.1%} fail, {n} queries", f"{100 * found:.1f}", f"{100 * unseen:.1f}"]
+            )
+    _table(["% accepted", "hall", "of which no query failed"], rows)
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -258,16 +271,7 @@ def main() -> None:
             rates = accepted_at_the_margin(scores, n, **settings)
             rows.append([f"{name}, {n} queries", *(f"{100 * rates[t]:.2f}" for t in MARGIN_TESTS)])
         _table(["% accepted", *MARGIN_TESTS], rows)
-        print("### The same, where few queries lose everything: test hall\n")
-        print("The candidate loses 1.0 on the queries that fail, 0 on others; made up.\n")
-        rows = []
-        for share in (0.002, 0.01, 0.03, 0.1):
-            for n in SIZES:
-                found, unseen = sparse_losses(n, share, pairs=given.pairs, seed=given.seed)
-                rows.append(
-                    [f"{share:.1%} fail, {n} queries", f"{100 * found:.1f}", f"{100 * unseen:.1f}"]
-                )
-        _table(["% accepted", "hall", "of which no query failed"], rows)
+        _print_sparse(given.pairs, given.seed)
 
 
 if __name__ == "__main__":
