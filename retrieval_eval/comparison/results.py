@@ -229,8 +229,8 @@ class Comparison:
         )
 
     @property
-    def notes(self) -> list[str]:
-        """What limits these answers, in sentences; empty if nothing does."""
+    def cautions(self) -> list[str]:
+        """What limits all these answers, in sentences; empty if nothing does."""
         options, told = self.options, [one for one in self.differences if one.n]
         notes = []
         if told and options.test in ("randomization", "bootstrap", "tukey"):
@@ -240,24 +240,6 @@ class Comparison:
                     f"with {self.draws} draws and {self.family}, no Monte Carlo p can come "
                     f"below {least:.3g}: raise draws"
                 )
-        bounds = {
-            place: one.smallest_p * self.multiplier_of_one
-            for place, one in enumerate(self.differences)
-            if one.n_differing and one.smallest_p and one.smallest_p > 1 / (1 + self.draws)
-        }
-        hopeless = [place for place, smallest in bounds.items() if smallest > options.alpha]
-        if hopeless:
-            first = self.differences[hopeless[0]]
-            which = (
-                "the only comparison differs"
-                if len(self.differences) == 1
-                else f"{len(hopeless)} of {len(self.differences)} comparisons differ"
-            )
-            notes.append(
-                f"{which} on so few queries that nothing can be shown: {first.a} and {first.b} on "
-                f"{first.n_differing} by {first.measure}, where no p below "
-                f"{min(1.0, bounds[hopeless[0]]):.3g} is possible"
-            )
         for measure in self.measures:
             some = [one for one in self.differences if one.measure == measure]
             left_out = max((self.n_queries - one.n for one in some), default=0)
@@ -273,6 +255,30 @@ class Comparison:
             notes.append(
                 f"a loss of exactly the margin is accepted too often by {options.margin_test!r} "
                 "where differences are skewed: docs/validity.md"
+            )
+        return notes
+
+    @property
+    def notes(self) -> list[str]:
+        """Cautions, and whether some runs differ on too few queries for any answer."""
+        notes = self.cautions
+        bounds = {
+            place: one.smallest_p * self.multiplier_of_one
+            for place, one in enumerate(self.differences)
+            if one.n_differing and one.smallest_p and one.smallest_p > 1 / (1 + self.draws)
+        }
+        hopeless = [place for place, smallest in bounds.items() if smallest > self.options.alpha]
+        if hopeless:
+            first = self.differences[hopeless[0]]
+            which = (
+                "the only comparison differs"
+                if len(self.differences) == 1
+                else f"{len(hopeless)} of {len(self.differences)} comparisons differ"
+            )
+            notes.append(
+                f"{which} on so few queries that nothing can be shown: {first.a} and {first.b} on "
+                f"{first.n_differing} by {first.measure}, where no p below "
+                f"{min(1.0, bounds[hopeless[0]]):.3g} is possible"
             )
         return notes
 

@@ -288,7 +288,7 @@ def differences_table(comparison: Comparison, pairs: bool = True) -> Table:
     columns = [
         *([("a", False), ("b", False)] if pairs else []),
         ("measure", False),
-        ("a - b", True),
+        ("a\u00a0-\u00a0b", True),
         ("win/tie/loss", True),
         ("effect", True),
         ("p", True),

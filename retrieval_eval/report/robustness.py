@@ -90,9 +90,9 @@ def unjudged_section(effects: Sequence[UnjudgedEffect]) -> Section:
         ("measure", False),
         ("judged in a", True),
         ("in b", True),
-        ("a - b", True),
+        ("a\u00a0-\u00a0b", True),
         ("adjusted p", True),
-        ("condensed a - b", True),
+        ("condensed a\u00a0-\u00a0b", True),
         ("adjusted p", True),
         ("", False),
     ]

@@ -91,10 +91,10 @@ def explanation_section(found: Explanation) -> Section:
     )
     columns = [
         ("query", False),
-        ("a - b", True),
+        ("a\u00a0-\u00a0b", True),
         ("a", True),
         ("b", True),
-        ("relevant documents: rank in b > in a", False),
+        ("documents:\u00a0rank\u00a0in\u00a0b\u00a0>\u00a0in\u00a0a", False),
     ]
     cells = [
         [

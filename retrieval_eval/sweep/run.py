@@ -83,7 +83,7 @@ def run_sweep(
         raise RetrievalEvalError(f"no row of the sweep could be run: {reasons}")
     comparisons = compare_rows(plan, outcomes)
     notes = plan.notes()
-    notes += [note for _, _, one in comparisons for note in one.notes]
+    notes += [note for _, _, one in comparisons for note in one.cautions]
     manifest = {
         "format": FORMAT,
         "sweep_key": key,
