@@ -149,7 +149,7 @@ def _one_sided(
 def lower_bounds(paired: PairedScores, alpha: float) -> Array:
     """One-sided lower confidence bounds of mean differences, at confidence ``1 - alpha``.
 
-    Exactly the margins below minus the bound have a p of at most alpha by the test 'hall'.
+    A margin has a p of at most alpha by the test 'hall' exactly if it is at least minus the bound.
 
     Returns
     -------
