@@ -29,10 +29,10 @@ from retrieval_eval.runs import Run
 from retrieval_eval.store import Artefact, Store
 from retrieval_eval.timing import (
     SearchTimes,
+    ThreadLimit,
     TimingOptions,
     hardware,
     library_versions,
-    thread_limit,
     time_search,
 )
 
@@ -346,7 +346,7 @@ def search(
             neighbours,
             metric,
         )
-        with thread_limit(timing.threads):
+        with ThreadLimit(timing.threads):
             times = time_search(
                 index.bind(k, **settings),
                 index.prepare(embeddings.queries),

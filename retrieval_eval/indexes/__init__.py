@@ -16,11 +16,18 @@ INDEXES: PluginTable[Index] = PluginTable(
     group="retrieval_eval.indexes",
     base=Index,  # type: ignore[type-abstract]  # a table of its subclasses
     targets={
+        "binary": f"{_HERE}.binary:BinaryIndex",
+        "faiss": f"{_HERE}.faiss_factory:FaissFactoryIndex",
         "faiss-hnsw": f"{_HERE}.faiss_hnsw:FaissHnswIndex",
         "flat": f"{_HERE}.flat:FlatIndex",
+        "fp16": f"{_HERE}.fp16:Fp16Index",
         "hnsw": f"{_HERE}.hnsw:HnswIndex",
         "ivf-flat": f"{_HERE}.ivf_flat:IvfFlatIndex",
         "ivf-pq": f"{_HERE}.ivf_pq:IvfPqIndex",
+        "opq-ivf-pq": f"{_HERE}.opq_ivf_pq:OpqIvfPqIndex",
+        "pq": f"{_HERE}.pq:PqIndex",
+        "rabitq": f"{_HERE}.rabitq:RabitqIndex",
+        "sq8": f"{_HERE}.sq8:Sq8Index",
     },
 )
 

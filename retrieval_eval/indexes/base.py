@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
+from retrieval_eval.filters import Filter, as_attributes
 from retrieval_eval.hits import Hits
+from retrieval_eval.indexes.selection import (
+    BoundSearch,
+    RawHits,
+    Selection,
+    finds_nothing,
+    post_filtered,
+)
 from retrieval_eval.neighbours import METRICS, Metric
 from retrieval_eval.parameters import NoParameters, make_parameters
 from retrieval_eval.plugins import require
 from retrieval_eval.store import seal, unseal
-from retrieval_eval.timing import library_versions, thread_limit
+from retrieval_eval.timing import ThreadLimit, library_versions
 
-__all__ = ["BoundSearch", "Index", "RawHits"]
+if TYPE_CHECKING:
+    import polars as pl
 
-RawHits = tuple[NDArray[Any], NDArray[Any]]
-"""What a library returns: labels and scores or distances, each of shape (q, k)."""
+__all__ = ["BoundSearch", "Filtering", "Index", "RawHits", "Selection", "Where"]
 
-BoundSearch = Callable[[NDArray[np.float32]], RawHits]
-"""A search with all its settings bound; takes prepared queries, returns the library's arrays."""
+Filtering = Literal["native", "pre", "post"]
+"""Who filters: the library as it searches, an exact scan of what passes, or we after it."""
 
+Where = Filter | NDArray[np.bool_]
+"""A filter on attributes, or a mask of rows."""
 
+_ATTRIBUTES = "attributes.parquet"
 _LARGEST_SEED = 2**31 - 2  # libraries hold it, or one more, in 32 bits with a sign
 _LONGEST = float(np.finfo(np.float32).max)
 
@@ -36,8 +49,9 @@ _LONGEST = float(np.finfo(np.float32).max)
 class Index(ABC):
     """An index over vectors.
 
-    A subclass sets the class attributes and implements the five methods with an underscore; this
-    class checks input, normalises for cosine, pads results and guards saved files.
+    A subclass sets the class attributes and implements the five abstract methods; this class checks
+    input, normalises for cosine, filters where the library cannot, pads results, limits threads
+    and guards saved files.
 
     Parameters
     ----------
@@ -60,10 +74,25 @@ class Index(ABC):
         The metrics it serves.
     exact : bool
         Whether it returns the true neighbours, up to float32 rounding.
+    filtering : {'native', 'pre', 'post'}
+        Who applies a filter: the library while it searches, an exact scan of what passes, or this
+        class, which asks the library for more hits until enough of them pass.
+    seeded : bool
+        Whether another seed (or, with more than one thread, another run) builds another index.
+    memory_maps : bool
+        Whether :meth:`load` can leave the vectors in the file.
+    stored : str
+        Element type in which vectors are kept.
     requires : mapping of str to str
         Import name of each optional library, and the extra that installs it.
+    libraries : tuple of str
+        Import names of further libraries that do the work, so that they are loaded before threads
+        are limited.
     distributions : tuple of str
         Distributions whose versions can change the result.
+    train_s, build_s : float or None
+        Seconds that the last :meth:`build` took for training, and altogether; None where nothing
+        was trained, or the index was loaded.
     """
 
     name: ClassVar[str]
@@ -71,7 +100,12 @@ class Index(ABC):
     Search: ClassVar[type[Any]] = NoParameters
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     exact: ClassVar[bool] = False
+    filtering: Filtering = "post"
+    seeded: ClassVar[bool] = True
+    memory_maps: ClassVar[bool] = False
+    stored: str = "float32"
     requires: ClassVar[Mapping[str, str]] = {}
+    libraries: ClassVar[tuple[str, ...]] = ()
     distributions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -97,6 +131,11 @@ class Index(ABC):
         self.parameters: Any = make_parameters(self.Build, parameters, where)
         self.n = 0
         self.d = 0
+        self.attributes: pl.DataFrame | None = None
+        self.memory_mapped = False
+        self.train_s: float | None = None
+        self.build_s: float | None = None
+        self._limit = ThreadLimit(None)
 
     # -- what a backend implements -------------------------------------------------------------
 
@@ -120,10 +159,29 @@ class Index(ABC):
     def _load(self, folder: Path) -> None:
         """Read what :meth:`_save` wrote; ``n``, ``d`` and parameters are set already."""
 
+    # -- what a backend may implement ------------------------------------------------------------
+
+    def _train(self, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None) -> bool:
+        """Learn from prepared vectors, before :meth:`_build`; return whether anything was learnt.
+
+        `queries` are examples to learn from, where the caller has some; never those it evaluates.
+        """
+        return False
+
+    def _bind_filtered(self, k: int, search: Any, selection: Selection) -> BoundSearch:
+        """Return a search of which every hit passes; for a class whose `filtering` is not 'post'.
+
+        k is at most the number of documents that pass, and there is at least one.
+        """
+        raise NotImplementedError
+
+    def _served_by(self, k: int, search: Any, selection: Selection | None) -> str:
+        """Say what serves a query: ask the library where it may choose."""
+        return type(self).__name__
+
     # -- what a user calls ---------------------------------------------------------------------
 
-    @classmethod
-    def check(cls, parameters: Any, n: int, d: int | None) -> None:
+    def check(self, n: int, d: int | None) -> None:
         """Refuse build parameters that cannot work for n vectors of dimension d.
 
         Called before any work; d is None where it is not known yet.
@@ -134,8 +192,22 @@ class Index(ABC):
             Naming parameter, value, rule and way out.
         """
 
-    @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
+    def settings(self, search: Mapping[str, Any]) -> Any:
+        """Check search parameters, and fill in the defaults.
+
+        Returns
+        -------
+        object
+            An instance of the class's ``Search``.
+
+        Raises
+        ------
+        InputError
+            For an unknown parameter (with a suggestion), a wrong type, or a value out of range.
+        """
+        return make_parameters(self.Search, search, f"index {self.name!r}, search")
+
+    def note(self, search: Any, n: int, k: int) -> str | None:
         """Return what a reader must know of these settings, such as a value without effect."""
         return None
 
@@ -152,13 +224,23 @@ class Index(ABC):
         """Raise :class:`MissingExtraError` if a library it needs is not installed."""
         require(f"index {self.name!r}", self.requires)
 
-    def build(self, vectors: NDArray[np.floating]) -> Self:
+    def build(
+        self,
+        vectors: NDArray[np.floating],
+        *,
+        attributes: Mapping[str, Any] | pl.DataFrame | None = None,
+        queries: NDArray[np.floating] | None = None,
+    ) -> Self:
         """Build the index.
 
         Parameters
         ----------
         vectors : ndarray of float, shape (n, d)
             One row a document; converted to float32, never changed.
+        attributes : mapping of str to sequence, or polars.DataFrame, optional
+            Values of n documents to filter on; see :func:`retrieval_eval.filters.as_attributes`.
+        queries : ndarray of float, shape (q, d), optional
+            Examples of queries, for an index that learns from them. Not those that are evaluated.
 
         Returns
         -------
@@ -178,23 +260,41 @@ class Index(ABC):
         if not len(prepared):
             raise InputError(f"index {self.name!r}: there are no vectors to build from")
         n, d = prepared.shape
-        self.check(self.parameters, n, d)
+        self.check(n, d)
+        examples = None
+        if queries is not None:
+            examples, _ = self._prepare(queries, "example queries")
+            if examples.shape[1] != d:
+                raise InputError(
+                    f"index {self.name!r}: example queries have dimension {examples.shape[1]}, "
+                    f"the vectors {d}"
+                )
+        self.attributes = None if attributes is None else as_attributes(attributes, n)
         self.n, self.d = n, d
-        with thread_limit(self.threads):
+        self._load_libraries()
+        with self._limit:
+            start = perf_counter()
+            learnt = self._train(prepared, examples)
+            trained = perf_counter()
             self._build(prepared)
+            done = perf_counter()
+        self.train_s = trained - start if learnt else None
+        self.build_s = done - start
         return self
 
     def prepare(self, queries: NDArray[np.floating]) -> NDArray[np.float32]:
         """Bring queries into the form that a bound search takes, outside any timed section."""
         return self._prepare_queries(queries)[0]
 
-    def bind(self, k: int, **search: Any) -> BoundSearch:
+    def bind(self, k: int, *, where: Where | None = None, **search: Any) -> BoundSearch:
         """Bind a search for timing: the call does nothing but the library's own work.
 
         Parameters
         ----------
         k : int
-            Hits wanted; at most n are asked of the library.
+            Hits wanted; at most n, or as many as pass the filter, are asked of the library.
+        where : Filter or ndarray of bool, shape (n,), optional
+            Which documents may be found.
         **search
             Fields of the class's ``Search``.
 
@@ -203,13 +303,20 @@ class Index(ABC):
         callable
             Takes what :meth:`prepare` returns.
         """
-        self._require_built("searching")
-        if k < 1:
-            raise InputError(f"index {self.name!r}: k is {k}: it must be at least 1")
-        settings = make_parameters(self.Search, search, f"index {self.name!r}, search")
-        return self._bind(min(k, self.n), settings)
+        selection = self._check_search(k, where)
+        settings = self.settings(search)
+        if selection is None:
+            return self._bind(min(k, self.n), settings)
+        if not selection.matches:
+            return finds_nothing
+        k = min(k, selection.matches)
+        if self.filtering == "post":
+            return post_filtered(lambda wanted: self._bind(wanted, settings), selection, k)
+        return self._bind_filtered(k, settings, selection)
 
-    def search(self, queries: NDArray[np.floating], k: int, **search: Any) -> Hits:
+    def search(
+        self, queries: NDArray[np.floating], k: int, *, where: Where | None = None, **search: Any
+    ) -> Hits:
         """Find the k best documents of each query.
 
         Parameters
@@ -218,6 +325,8 @@ class Index(ABC):
             Never changed.
         k : int
             Hits a query, at least 1; where fewer exist or are found, the rest is padding.
+        where : Filter or ndarray of bool, shape (n,), optional
+            Which documents may be found; one that lets nothing pass finds nothing.
         **search
             Fields of the class's ``Search``; they hold for this call alone.
 
@@ -230,11 +339,12 @@ class Index(ABC):
         Raises
         ------
         InputError
-            For an unbuilt index, a wrong shape, NaN or infinity, or an unknown setting.
+            For an unbuilt index, a wrong shape, NaN or infinity, an unknown setting, or a filter
+            on attributes that the index does not have.
         """
-        call = self.bind(k, **search)
+        call = self.bind(k, where=where, **search)
         prepared, zero = self._prepare_queries(queries)
-        with thread_limit(self.threads):
+        with self._limit:
             labels, raw = call(prepared)
         ids = np.full((len(prepared), k), -1, dtype=np.int64)
         scores = np.full((len(prepared), k), -np.inf, dtype=np.float32)
@@ -245,6 +355,18 @@ class Index(ABC):
             ids[zero] = -1
         scores[ids < 0] = -np.inf
         return Hits(ids, scores)
+
+    def served_by(self, k: int, *, where: Where | None = None, **search: Any) -> str:
+        """Say what serves such a query, in the library's own words where it can choose.
+
+        A database may answer by its index or by a scan; this asks it. The words tell an exact scan
+        from an approximate index.
+        """
+        selection = self._check_search(k, where)
+        return self._served_by(k, self.settings(search), selection)
+
+    def close(self) -> None:
+        """Let go of connections and files; the index cannot be searched after that."""
 
     def save(self, folder: str | Path) -> None:
         """Write the built index, and the checksums that :meth:`load` verifies.
@@ -259,49 +381,111 @@ class Index(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InputError(f"{folder}: is not empty; save an index into a folder of its own")
-        self._save(folder)
-        seal(folder, self._facts())
+        seal(folder, self.write_files(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, *, threads: int | None = None) -> Self:
+    def load(
+        cls, folder: str | Path, *, threads: int | None = None, memory_map: bool = False
+    ) -> Self:
         """Read a saved index after checking every file against its checksum.
+
+        Parameters
+        ----------
+        folder : str or Path
+            What :meth:`save` wrote.
+        threads : int, optional
+            Threads for searching.
+        memory_map : bool
+            Leave the vectors in the file, and let the system read what a search touches.
 
         Raises
         ------
         InputError
-            If a file is missing or changed, or the folder holds another backend's index.
+            If a file is missing or changed, the folder holds another backend's index, or this
+            backend cannot map its file.
         """
         folder = Path(folder)
         facts, _ = unseal(folder)
         if facts.get("backend") != cls.name:
             raise InputError(f"{folder}: holds a {facts.get('backend')!r} index, not {cls.name!r}")
-        return cls.restore(folder, facts, threads=threads)
+        return cls.restore(folder, facts, threads=threads, memory_map=memory_map)
 
     @classmethod
-    def restore(cls, folder: Path, facts: Mapping[str, Any], *, threads: int | None) -> Self:
+    def restore(
+        cls,
+        folder: Path,
+        facts: Mapping[str, Any],
+        *,
+        threads: int | None,
+        memory_map: bool = False,
+    ) -> Self:
         """Read an index from a folder whose files were verified already."""
         index = cls(
             metric=facts["metric"], seed=facts["seed"], threads=threads, **facts["parameters"]
         )
         index.require()
+        if memory_map and not index.memory_maps:
+            raise InputError(
+                f"index {cls.name!r} cannot be memory-mapped: its library reads the whole file"
+            )
+        index.memory_mapped = memory_map
         index.n, index.d = int(facts["n"]), int(facts["d"])
+        if (folder / _ATTRIBUTES).is_file():
+            import polars as pl
+
+            index.attributes = pl.read_parquet(folder / _ATTRIBUTES)
+        index._load_libraries()
         index._load(folder)
         return index
 
+    @classmethod
+    def intact(cls, folder: Path, facts: Mapping[str, Any]) -> bool:
+        """Whether what verified files point to, such as a table of a server, is still there."""
+        return True
+
     def write_files(self, folder: Path) -> dict[str, Any]:
         """Write the files without checksums, for a store that seals them; return the facts."""
+        self._require_built("saving")
         self._save(folder)
+        if self.attributes is not None:
+            self.attributes.write_parquet(folder / _ATTRIBUTES)
         return self._facts()
 
     def size_bytes(self) -> int:
-        """Size of the index as written to disk, in bytes."""
+        """Size of the index in bytes: as written to disk, or as its server says."""
         self._require_built("asking for its size")
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             self._save(folder)
-            return sum(path.stat().st_size for path in folder.iterdir())
+            return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
     # -- shared ground -------------------------------------------------------------------------
+
+    def _load_libraries(self) -> None:
+        """Load the libraries first: a limit reaches only the thread pools that are there."""
+        for library in (*self.libraries, *self.requires):
+            importlib.import_module(library)
+        self._limit = ThreadLimit(self.threads)
+
+    def _check_search(self, k: int, where: Where | None) -> Selection | None:
+        self._require_built("searching")
+        if k < 1:
+            raise InputError(f"index {self.name!r}: k is {k}: it must be at least 1")
+        if where is None:
+            return None
+        if isinstance(where, Filter):
+            if self.attributes is None:
+                raise InputError(
+                    f"index {self.name!r}: filter '{where}' needs attributes: give them to build()"
+                )
+            mask = where.mask(self.attributes)
+            return Selection(mask, int(mask.sum()), where)
+        if where.dtype != np.bool_ or where.shape != (self.n,):
+            raise InputError(
+                f"index {self.name!r}: a mask must be bool of shape ({self.n},), got "
+                f"{where.dtype} of shape {where.shape}"
+            )
+        return Selection(where, int(where.sum()), None)
 
     def _require_built(self, doing: str) -> None:
         if self.n == 0:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from annotated_types import Ge
-from numpy.typing import NDArray
 
-from retrieval_eval.indexes._faiss import FaissIndex
+from retrieval_eval.indexes._faiss import FaissIndex, seed_training
 from retrieval_eval.indexes.hnsw import HnswBuild, HnswSearch, ef_note
 
 __all__ = ["FaissHnswBuild", "FaissHnswIndex"]
@@ -32,21 +30,17 @@ class FaissHnswIndex(FaissIndex):
     Build: ClassVar[type[Any]] = FaissHnswBuild
     Search: ClassVar[type[Any]] = HnswSearch
 
-    @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
+    def note(self, search: Any, n: int, k: int) -> str | None:
         """Say where ef has no effect."""
         return ef_note(search.ef, k)
 
-    def _build(self, vectors: NDArray[np.float32]) -> None:
+    def _empty(self, d: int, metric: int) -> Any:
         import faiss
 
         own = self.parameters
-        self._faiss = faiss.IndexHNSWFlat(vectors.shape[1], own.M, self._metric_type())
-        self._faiss.hnsw.efConstruction = own.ef_construction
-        self._faiss.hnsw.rng = faiss.RandomGenerator(self.seed)
-        self._faiss.add(vectors)
+        index = faiss.IndexHNSWFlat(d, own.M, metric)
+        index.hnsw.efConstruction = own.ef_construction
+        return seed_training(index, self.seed)
 
-    def _settings(self, search: Any, k: int) -> Any:
-        import faiss
-
-        return faiss.SearchParametersHNSW(efSearch=max(search.ef, k))
+    def _wanted(self, search: Any, k: int) -> dict[str, Any]:
+        return {"ef": max(search.ef, k)}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, ClassVar
 
 from retrieval_eval.indexes._faiss import FaissIndex
+from retrieval_eval.indexes.base import Filtering
 
 __all__ = ["FlatIndex"]
 
@@ -16,14 +14,16 @@ class FlatIndex(FaissIndex):
     """Exact search by brute force (faiss ``IndexFlat``): the reference, and often fast enough.
 
     Scores are computed in float32; the truth that neighbour recall is measured against comes
-    from :func:`retrieval_eval.neighbours.exact_neighbours`, in float64.
+    from :func:`retrieval_eval.neighbours.exact_neighbours`, in float64. A filter is applied first,
+    so that only what passes is scanned.
     """
 
     name: ClassVar[str] = "flat"
     exact: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
+    filtering: Filtering = "pre"
 
-    def _build(self, vectors: NDArray[np.float32]) -> None:
+    def _empty(self, d: int, metric: int) -> Any:
         import faiss
 
-        self._faiss = faiss.IndexFlat(vectors.shape[1], self._metric_type())
-        self._faiss.add(vectors)
+        return faiss.IndexFlat(d, metric)

@@ -11,7 +11,8 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from retrieval_eval.indexes.base import BoundSearch, Index
+from retrieval_eval.indexes.base import BoundSearch, Filtering, Index
+from retrieval_eval.indexes.selection import Selection
 
 __all__ = ["HnswBuild", "HnswIndex", "HnswSearch", "ef_note"]
 
@@ -58,19 +59,20 @@ class HnswIndex(Index):
     With one thread a build is the same every time, with more it is not. hnswlib keeps ef on the
     index; here it is set under a lock for each call, so that calls with different settings never
     mix. It returns ``1 - ip``, so inner products far below 1 (vectors shorter than about 0.01) lose
-    digits: scale such vectors up, or use another backend.
+    digits: scale such vectors up, or use another backend. A filter is a callback into Python for
+    every document met, which is slow, and searches with one thread.
     """
 
     name: ClassVar[str] = "hnsw"
     Build: ClassVar[type[Any]] = HnswBuild
     Search: ClassVar[type[Any]] = HnswSearch
+    filtering: Filtering = "native"
     requires: ClassVar[dict[str, str]] = {"hnswlib": "hnsw"}
     distributions: ClassVar[tuple[str, ...]] = ("hnswlib",)
 
     _hnswlib: Any = None
 
-    @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
+    def note(self, search: Any, n: int, k: int) -> str | None:
         """Say where ef has no effect."""
         return ef_note(search.ef, k)
 
@@ -93,19 +95,30 @@ class HnswIndex(Index):
         self._hnswlib.add_items(vectors, num_threads=self.threads or -1)
 
     def _bind(self, k: int, search: Any) -> BoundSearch:
-        index, lock, threads = self._hnswlib, self._lock, self.threads or -1
+        return self._bound(k, search, {"num_threads": self.threads or -1})
+
+    def _bind_filtered(self, k: int, search: Any, selection: Selection) -> BoundSearch:
+        # It calls back for each document it meets, under the interpreter's lock: one thread.
+        passes = selection.mask.tolist().__getitem__
+        return self._bound(k, search, {"num_threads": 1, "filter": passes})
+
+    def _bound(self, k: int, search: Any, options: dict[str, Any]) -> BoundSearch:
+        index, lock = self._hnswlib, self._lock
         ef = max(search.ef, k)
 
         def call(queries: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
             with lock:
                 index.set_ef(ef)
                 try:
-                    labels, distances = index.knn_query(queries, k, num_threads=threads)
+                    labels, distances = index.knn_query(queries, k, **options)
                 except RuntimeError:  # a query found fewer than k: it refuses the whole batch
-                    return _one_by_one(index, queries, k)
+                    return _one_by_one(index, queries, k, {**options, "num_threads": 1})
             return labels, distances
 
         return call
+
+    def _served_by(self, k: int, search: Any, selection: Selection | None) -> str:
+        return "hnswlib HNSW graph"
 
     def _similarities(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = -raw if self.metric == "l2" else np.float32(1.0) - raw
@@ -120,7 +133,7 @@ class HnswIndex(Index):
 
 
 def _one_by_one(
-    index: Any, queries: NDArray[np.float32], k: int
+    index: Any, queries: NDArray[np.float32], k: int, options: dict[str, Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Ask for as many hits as each query has, padding the rest; parts of a graph can be cut off."""
     labels = np.full((len(queries), k), -1, dtype=np.int64)
@@ -130,7 +143,7 @@ def _one_by_one(
         while low < high:
             wanted = (low + high + 1) // 2
             try:
-                found, far = index.knn_query(queries[row : row + 1], wanted, num_threads=1)
+                found, far = index.knn_query(queries[row : row + 1], wanted, **options)
             except RuntimeError:
                 high = wanted - 1
                 continue

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from annotated_types import Ge
-from numpy.typing import NDArray
 
-from retrieval_eval.indexes._faiss import FaissIndex, check_nlist, train_seeded
+from retrieval_eval.indexes._faiss import (
+    FaissIndex,
+    check_centroids,
+    few_points_note,
+    seed_training,
+)
 
-__all__ = ["IvfFlatBuild", "IvfFlatIndex", "IvfSearch", "few_points_note", "quantiser"]
-
-_POINTS_PER_CENTROID = 39
-"""What faiss asks for at least (``ClusteringParameters.min_points_per_centroid``)."""
+__all__ = ["IvfFlatBuild", "IvfFlatIndex", "IvfSearch"]
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,6 @@ class IvfSearch:
     nprobe: Annotated[int, Ge(1)] = 8
 
 
-def quantiser(d: int, metric: int) -> Any:
-    """Make the coarse quantiser; exact, since nlist is small beside n."""
-    import faiss
-
-    return faiss.IndexFlat(d, metric)
-
-
-def few_points_note(centroids: int, n: int) -> str | None:
-    """Say that k-means had fewer points a centroid than faiss asks for."""
-    if n >= centroids * _POINTS_PER_CENTROID:
-        return None
-    return (
-        f"{n} vectors train {centroids} centroids: "
-        f"faiss asks for {centroids * _POINTS_PER_CENTROID}"
-    )
-
-
 class IvfFlatIndex(FaissIndex):
     """Visits the nprobe nearest of nlist lists (faiss ``IndexIVFFlat``); vectors stay float32."""
 
@@ -67,24 +50,21 @@ class IvfFlatIndex(FaissIndex):
     Build: ClassVar[type[Any]] = IvfFlatBuild
     Search: ClassVar[type[Any]] = IvfSearch
 
-    @classmethod
-    def check(cls, parameters: Any, n: int, d: int | None) -> None:
+    def check(self, n: int, d: int | None) -> None:
         """Refuse more lists than vectors."""
-        check_nlist(cls.name, parameters.nlist, n)
+        nlist = self.parameters.nlist
+        check_centroids(self.name, "nlist", nlist, nlist, n)
 
-    @classmethod
-    def note(cls, parameters: Any, search: Any, n: int, k: int) -> str | None:
+    def note(self, search: Any, n: int, k: int) -> str | None:
         """Say where training had too few points."""
-        return few_points_note(parameters.nlist, n)
+        return few_points_note(self.parameters.nlist, n)
 
-    def _build(self, vectors: NDArray[np.float32]) -> None:
+    def _empty(self, d: int, metric: int) -> Any:
         import faiss
 
-        d, metric = vectors.shape[1], self._metric_type()
-        self._faiss = faiss.IndexIVFFlat(quantiser(d, metric), d, self.parameters.nlist, metric)
-        train_seeded(self._faiss, vectors, self.seed)
+        return seed_training(
+            faiss.index_factory(d, f"IVF{self.parameters.nlist},Flat", metric), self.seed
+        )
 
-    def _settings(self, search: Any, k: int) -> Any:
-        import faiss
-
-        return faiss.SearchParametersIVF(nprobe=search.nprobe)
+    def _wanted(self, search: Any, k: int) -> dict[str, Any]:
+        return asdict(search)

@@ -154,7 +154,7 @@ def _run_encoder(
         for row in usable:  # the dimension may be known only now
             index = row.index.index
             with located("indexes", row.index.place):
-                index.check(index.parameters, *embeddings.documents.shape)
+                index.check(*embeddings.documents.shape)
         truth = find_truth(store, embeddings, sweep.metric, sweep.neighbour_recall)
         for _, group in itertools.groupby(usable, key=lambda row: id(row.index)):
             part = list(group)

@@ -13,7 +13,7 @@ from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.evaluation import measure_depth, parse_measure, require_means
 from retrieval_eval.indexes import INDEXES, Index
-from retrieval_eval.parameters import expand_grid, make_parameters
+from retrieval_eval.parameters import expand_grid
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Store, digest
 from retrieval_eval.sweep.config import Entry, Sweep, SweepError, located, parse_entry
@@ -144,9 +144,8 @@ class Plan:
         found: dict[str, dict[str, None]] = {}
         for row in self.rows:
             index = row.index.index
-            setting = make_parameters(index.Search, row.setting, f"index {index.name!r}")
             n = len(row.dataset.document_ids)
-            note = index.note(index.parameters, setting, n, self.sweep.k)
+            note = index.note(index.settings(row.setting), n, self.sweep.k)
             if note and not row.missing:
                 found.setdefault(note, {})[row.shown] = None
         return [f"{', '.join(rows)}: {note}" for note, rows in found.items()]
@@ -245,7 +244,7 @@ def _check_sizes(
             dimension = encoder.encoder.dimension()
         for index in indexes:
             with located("indexes", index.place):
-                index.index.check(index.index.parameters, n, dimension)
+                index.index.check(n, dimension)
 
 
 def _row(
@@ -328,7 +327,7 @@ def _indexes(entry: Entry, place: int, sweep: Sweep) -> list[IndexChoice]:
         index = cls(metric=sweep.metric, seed=sweep.seed, threads=sweep.timing.threads, **point)
         settings = []
         for setting in expand_grid({**fixed_search, **search}):
-            full = make_parameters(cls.Search, setting, f"index {name!r}, search")
+            full = index.settings(setting)
             asked = {key: setting[key] for key in setting if key in search}
             settings.append((_shown("", asked), asdict(full)))
         shown = _shown(str(label or name), {key: point[key] for key in parameters})

@@ -19,10 +19,10 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.parameters import make_parameters
 from retrieval_eval.timing import (
     SearchTimes,
+    ThreadLimit,
     TimingOptions,
     hardware,
     library_versions,
-    thread_limit,
     time_search,
 )
 
@@ -200,14 +200,14 @@ def test_a_thread_limit_holds_inside_and_is_gone_after() -> None:
     with threadpool_limits(limits=2):
         before = pools()
         assert any(threads == 2 for _, threads in before)
-        with thread_limit(1):
+        with ThreadLimit(1):
             assert {threads for _, threads in pools()} == {1}
         assert pools() == before
 
 
 def test_a_thread_limit_is_gone_after_an_error_too() -> None:
     def fail() -> None:
-        with thread_limit(1):
+        with ThreadLimit(1):
             raise RuntimeError("inside")
 
     with threadpool_limits(limits=2):
@@ -219,14 +219,14 @@ def test_a_thread_limit_is_gone_after_an_error_too() -> None:
 
 def test_no_thread_limit_changes_nothing() -> None:
     before = pools()
-    with thread_limit(None):
+    with ThreadLimit(None):
         assert pools() == before
     assert pools() == before
 
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_a_thread_limit_below_one_is_refused(threads: int) -> None:
-    with pytest.raises(InputError, match=f"threads is {threads}"), thread_limit(threads):
+    with pytest.raises(InputError, match=f"threads is {threads}"), ThreadLimit(threads):
         pass
 
 

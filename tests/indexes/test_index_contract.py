@@ -41,6 +41,7 @@ CASES = {
     "hnsw": Case({}, {"ef": 5}, {"ef": N}),
     "ivf-flat": Case({"nlist": 8}, {"nprobe": 1}, {"nprobe": 8}),
     "ivf-pq": Case({"nlist": 8, "m": 8, "nbits": 4}, {"nprobe": 1}, {"nprobe": 8}),
+    "binary": Case(),
 }
 UNCOMPRESSED = [name for name in CASES if name != "ivf-pq"]
 APPROXIMATE = [name for name in CASES if name != "flat"]
@@ -808,7 +809,7 @@ def test_each_query_keeps_all_its_hits_when_another_has_fewer(k: int) -> None:
     reachable = [0, 1, 2, 6, 7, 8, 99, 100, 1000]
     asked = np.arange(len(reachable), dtype=np.float32)[:, None]
     index = Refusing(reachable)
-    labels, distances = hnsw_module._one_by_one(index, asked, k)
+    labels, distances = hnsw_module._one_by_one(index, asked, k, {})
     assert labels.shape == distances.shape == (len(reachable), k)
     for row, count in enumerate(reachable):
         count = min(count, k)  # noqa: PLW2901 (at most k are asked for)
@@ -826,17 +827,17 @@ def test_an_ef_below_k_is_noted_and_has_no_effect(
 ) -> None:
     index = make(name).build(documents)
     low, at_k = index.Search(ef=2), index.Search(ef=20)
-    assert index.note(index.parameters, low, N, 20) == (
+    assert index.note(low, N, 20) == (
         "ef=2 is below k=20: the library searches with ef=20"
     )
-    assert index.note(index.parameters, at_k, N, 20) is None
+    assert index.note(at_k, N, 20) is None
     assert_equal_hits(index.search(queries, 20, ef=2), index.search(queries, 20, ef=20))
 
 
 def test_training_on_few_points_is_noted() -> None:
     for name, few, enough in (("ivf-flat", 8 * 39 - 1, 8 * 39), ("ivf-pq", 16 * 39 - 1, 16 * 39)):
         index = get_index(name, **CASES[name].build)
-        note = index.note(index.parameters, index.Search(), few, 10)
+        note = index.note(index.Search(), few, 10)
         assert note is not None
         assert note.startswith(f"{few} vectors train ")
-        assert index.note(index.parameters, index.Search(), enough, 10) is None
+        assert index.note(index.Search(), enough, 10) is None
