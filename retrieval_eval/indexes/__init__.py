@@ -24,10 +24,14 @@ INDEXES: PluginTable[Index] = PluginTable(
         "hnsw": f"{_HERE}.hnsw:HnswIndex",
         "ivf-flat": f"{_HERE}.ivf_flat:IvfFlatIndex",
         "ivf-pq": f"{_HERE}.ivf_pq:IvfPqIndex",
+        "lancedb": f"{_HERE}.lancedb:LanceDbIndex",
+        "milvus": f"{_HERE}.milvus:MilvusIndex",
         "opq-ivf-pq": f"{_HERE}.opq_ivf_pq:OpqIvfPqIndex",
+        "pgvector": f"{_HERE}.pgvector:PgvectorIndex",
         "pq": f"{_HERE}.pq:PqIndex",
         "rabitq": f"{_HERE}.rabitq:RabitqIndex",
         "sq8": f"{_HERE}.sq8:Sq8Index",
+        "usearch": f"{_HERE}.usearch:UsearchIndex",
     },
 )
 

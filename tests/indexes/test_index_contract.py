@@ -827,9 +827,7 @@ def test_an_ef_below_k_is_noted_and_has_no_effect(
 ) -> None:
     index = make(name).build(documents)
     low, at_k = index.Search(ef=2), index.Search(ef=20)
-    assert index.note(low, N, 20) == (
-        "ef=2 is below k=20: the library searches with ef=20"
-    )
+    assert index.note(low, N, 20) == ("ef=2 is below k=20: the library searches with ef=20")
     assert index.note(at_k, N, 20) is None
     assert_equal_hits(index.search(queries, 20, ef=2), index.search(queries, 20, ef=20))
 

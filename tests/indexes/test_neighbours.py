@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ from retrieval_eval.neighbours import (
     METRICS,
     Metric,
     exact_neighbours,
+    kth_scores,
     neighbour_recall,
+    neighbour_recall_by_id,
+    search,
     true_scores,
 )
 
@@ -139,28 +143,21 @@ def test_neighbours_of_any_small_grid_equal_the_reference(
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("block_bytes", [1, 40_000])
+@pytest.mark.parametrize("budget_bytes", [1, 40_000])
 def test_blocks_change_nothing(
-    gaussian: tuple[Array, Array],
-    metric: Metric,
-    block_bytes: int,
-    monkeypatch: pytest.MonkeyPatch,
+    gaussian: tuple[Array, Array], metric: Metric, budget_bytes: int
 ) -> None:
     documents, queries = gaussian[0][:300], gaussian[1]
     whole = exact_neighbours(documents, queries, 10, metric)
-    monkeypatch.setattr("retrieval_eval.neighbours._BLOCK_BYTES", block_bytes)
-    in_blocks = exact_neighbours(documents, queries, 10, metric)
+    in_blocks = exact_neighbours(documents, queries, 10, metric, budget_bytes=budget_bytes)
     np.testing.assert_array_equal(whole[0], in_blocks[0])
     np.testing.assert_allclose(whole[1], in_blocks[1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_ties_go_to_the_lower_row_across_blocks(
-    metric: Metric, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("retrieval_eval.neighbours._BLOCK_BYTES", 5_000)
+def test_ties_go_to_the_lower_row_across_blocks(metric: Metric) -> None:
     documents = np.ones((1000, 8), dtype=np.float32)
-    ids, _ = exact_neighbours(documents, documents[:2], 7, metric)
+    ids, _ = exact_neighbours(documents, documents[:2], 7, metric, budget_bytes=5_000)
     assert ids.tolist() == [list(range(7))] * 2
 
 
@@ -268,8 +265,242 @@ def test_neighbours_of_real_vectors_equal_those_published(
     folder = collections / "vectors" / name
     published = np.load(folder / f"gt_{metric}.npy")
     documents, queries = np.load(folder / "base.npy"), np.load(folder / "queries.npy")
-    ids, _ = exact_neighbours(documents, queries, published.shape[1], metric)
+    ids, scores = exact_neighbours(documents, queries, published.shape[1], metric)
     np.testing.assert_array_equal(ids, published)
+    distances = np.load(folder / f"gtdist_{metric}.npy")
+    np.testing.assert_allclose(-scores, distances, rtol=1e-12)
+
+
+# -- what float32 proves, and what it does not --------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("long", [False, True])
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    d=st.integers(1, 200),
+    offset=st.sampled_from([0.0, 3.0, 1e4]),
+    exponent=st.integers(-60, 60),
+)
+def test_no_float32_score_is_farther_from_the_truth_than_the_bound(
+    metric: Metric, long: bool, seed: int, d: int, offset: float, exponent: int
+) -> None:
+    import faiss
+
+    rng = np.random.default_rng(seed)
+    documents, queries = offset + rng.normal(size=(60, d)), offset + rng.normal(size=(25, d))
+    documents, queries = np.ldexp(documents, exponent), np.ldexp(queries, exponent)
+    if long:
+        documents[7] *= 1e6
+        queries[3] *= 1e6
+    searched = search._Documents.of(documents, None, metric)
+    asked = searched.ask(queries)
+    block = searched.write(slice(0, 60), asked.scale, np.empty((60, d), dtype=np.float32))
+    measure = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    rough, ids = faiss.knn(asked.vectors, block, 60, metric=measure)
+    found = true_scores(documents, queries, ids, metric)
+    truth = found * asked.factors[:, None] - asked.offsets[:, None]
+    error = np.abs((-rough if metric == "l2" else rough) - truth)
+    bound = searched.bound(asked, searched.reach * asked.scale)
+    assert (error <= bound[:, None]).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_mean_of_the_documents_costs_no_proof(
+    metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(21)
+    documents = (100 + rng.normal(size=(3000, 32))).astype(np.float32)
+    queries = (100 + rng.normal(size=(5, 32))).astype(np.float32)
+    expected = reference_ids(reference_scores(documents, queries, metric), 10)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("float64 had to search")
+
+    monkeypatch.setattr(search, "_all_that_may_belong", refuse)
+    np.testing.assert_array_equal(exact_neighbours(documents, queries, 10, metric)[0], expected)
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_one_long_document_makes_work_in_its_own_block_alone(
+    metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(22)
+    documents = rng.normal(size=(6000, 16)).astype(np.float32)
+    documents[4000] *= 1e6
+    queries = rng.normal(size=(5, 16)).astype(np.float32)
+    scored: list[int] = []
+
+    def count(*arguments: object) -> NDArray[np.float64]:
+        scored.append(arguments[2].size)  # type: ignore[attr-defined]
+        return true_scores(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search, "true_scores", count)
+    ids, _ = exact_neighbours(documents, queries, 10, metric, budget_bytes=2 * 5 * 128 * 100)
+    expected = reference_ids(reference_scores(documents, queries, metric), 10)
+    np.testing.assert_array_equal(ids, expected)
+    assert 5 * 26 < sum(scored) < 5 * (26 + 40 + 2 * 100), "all were scored, or none again"
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("budget_bytes", [1, 3_000, 100_000])
+def test_more_ties_than_candidates_go_to_the_lower_row_whatever_the_budget(
+    metric: Metric, budget_bytes: int
+) -> None:
+    rng = np.random.default_rng(23)
+    documents = rng.integers(0, 3, size=(700, 3)).astype(np.float32)  # 27 distinct vectors
+    queries = rng.integers(1, 3, size=(6, 3)).astype(np.float32)
+    expected = reference_ids(reference_scores(documents, queries, metric), 40)
+    ids, _ = exact_neighbours(documents, queries, 40, metric, budget_bytes=budget_bytes)
+    np.testing.assert_array_equal(ids, expected)
+
+
+def test_a_query_of_another_size_costs_the_others_nothing() -> None:
+    rng = np.random.default_rng(24)
+    documents = rng.normal(size=(400, 8))
+    queries = rng.normal(size=(4, 8))
+    queries[1] *= 2.0**90
+    assert_exact(documents, queries[[0, 2, 3]], 5, "l2")
+    with_it = exact_neighbours(documents, queries, 5, "l2")[0]
+    without = exact_neighbours(documents, queries[[0, 2, 3]], 5, "l2")[0]
+    np.testing.assert_array_equal(with_it[[0, 2, 3]], without)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("filtered", [False, True])
+def test_memory_stays_within_the_budget(metric: Metric, filtered: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(25)
+    np.save(tmp_path / "documents.npy", rng.normal(size=(40_000, 64)).astype(np.float32))
+    documents = np.load(tmp_path / "documents.npy", mmap_mode="r")
+    queries = rng.normal(size=(600, 64)).astype(np.float32)
+    allowed = rng.random(40_000) < 0.9 if filtered else None
+    exact_neighbours(documents[:100], queries, 10, metric)  # what is imported now stays
+    budget = 2**20
+    tracemalloc.start()
+    exact_neighbours(documents, queries, 10, metric, allowed=allowed, budget_bytes=budget)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    result, members = 16 * 600 * 10, 8 * 40_000 * filtered
+    cached = 3 * 2**20  # what stays in a processor's cache: a mebibyte, and what NumPy makes of it
+    assert documents.nbytes > 2 * (budget + cached)
+    assert peak < budget + result + members + cached
+
+
+def test_the_settings_for_threads_stay() -> None:
+    import faiss
+    from threadpoolctl import threadpool_info
+
+    def counts() -> list[object]:
+        return [faiss.omp_get_max_threads(), *(pool["num_threads"] for pool in threadpool_info())]
+
+    rng = np.random.default_rng(26)
+    documents = rng.integers(0, 2, size=(500, 4)).astype(np.float32)
+    before = faiss.omp_get_max_threads()
+    try:
+        for threads in (1, 3):
+            faiss.omp_set_num_threads(threads)
+            expected = counts()
+            exact_neighbours(documents, documents[:30], 5, "l2")
+            assert counts() == expected
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def test_a_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="budget_bytes is 0: it must be at least 1"):
+        exact_neighbours(np.eye(3), np.eye(3), 1, "ip", budget_bytes=0)
+
+
+# -- filtered search ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("share", [0.9, 0.3, 0.04])
+@pytest.mark.parametrize("budget_bytes", [20_000, 2**28])
+def test_filtered_neighbours_equal_the_reference_among_the_allowed(
+    gaussian: tuple[Array, Array], metric: Metric, share: float, budget_bytes: int
+) -> None:
+    documents, queries = gaussian
+    allowed = np.random.default_rng(31).random(len(documents)) < share
+    rows = np.flatnonzero(allowed)
+    expected = reference_scores(documents[rows], queries, metric)
+    wanted = reference_ids(expected, 20)
+    ids, scores = exact_neighbours(
+        documents, queries, 20, metric, allowed=allowed, budget_bytes=budget_bytes
+    )
+    np.testing.assert_array_equal(ids, rows[wanted])
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, wanted, 1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_filtered_ties_go_to_the_lower_row(metric: Metric) -> None:
+    documents = np.ones((1000, 8), dtype=np.float32)
+    allowed = np.arange(1000) % 3 == 2
+    ids, _ = exact_neighbours(documents, documents[:2], 7, metric, allowed=allowed)
+    assert ids.tolist() == [list(range(2, 23, 3))] * 2
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_filter_that_passes_all_changes_nothing(
+    gaussian: tuple[Array, Array], metric: Metric
+) -> None:
+    everything = np.ones(len(gaussian[0]), dtype=bool)
+    ids, scores = exact_neighbours(*gaussian, 10, metric, allowed=everything)
+    expected = exact_neighbours(*gaussian, 10, metric)
+    np.testing.assert_array_equal(ids, expected[0])
+    np.testing.assert_array_equal(scores, expected[1])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("rows", [[], [899], [3, 500, 501]])
+def test_fewer_matches_than_k_are_followed_by_padding(
+    gaussian: tuple[Array, Array], metric: Metric, rows: list[int]
+) -> None:
+    documents, queries = gaussian
+    allowed = np.zeros(len(documents), dtype=bool)
+    allowed[rows] = True
+    ids, scores = exact_neighbours(documents, queries, 5, metric, allowed=allowed)
+    assert ids.shape == scores.shape == (len(queries), 5)
+    assert (np.sort(ids[:, : len(rows)], axis=1) == rows).all()
+    assert (np.diff(scores[:, : len(rows)], axis=1) <= 0).all()
+    assert np.isfinite(scores[:, : len(rows)]).all()
+    assert (ids[:, len(rows) :] == -1).all()
+    assert np.isneginf(scores[:, len(rows) :]).all()
+
+
+@pytest.mark.parametrize(
+    "allowed", [np.ones(3), np.ones(2, dtype=bool), np.ones((3, 1), dtype=bool), np.array([0, 1])]
+)
+def test_what_is_no_mask_is_refused(allowed: NDArray[np.bool_]) -> None:
+    with pytest.raises(InputError, match=r"allowed must be a mask of booleans, .* 3 documents"):
+        exact_neighbours(np.eye(3), np.eye(3), 1, "ip", allowed=allowed)
+    with pytest.raises(InputError, match=r"allowed must be a mask of booleans, .* 3 documents"):
+        neighbour_recall(
+            hits_of([0], [1], [2]), np.ones(3), np.eye(3), np.eye(3), 1, "ip", allowed=allowed
+        )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("share", [0.5, 0.001])
+def test_filtered_neighbours_of_real_vectors_equal_brute_force(
+    collections: Path, metric: Metric, share: float
+) -> None:
+    folder = collections / "vectors" / "glove-100k-50"
+    documents = np.load(folder / "base.npy", mmap_mode="r")
+    queries = np.load(folder / "queries.npy")[:100]
+    allowed = np.random.default_rng(33).random(len(documents)) < share
+    rows = np.flatnonzero(allowed)
+    among, asked = documents[rows].astype(np.float64), queries.astype(np.float64)
+    if metric == "cosine":
+        among /= np.linalg.norm(among, axis=1)[:, None]
+    scores = asked @ among.T
+    if metric == "l2":
+        scores = 2 * scores - (among**2).sum(axis=1)
+    take = min(100, len(rows))
+    ids, _ = exact_neighbours(documents, queries, 100, metric, allowed=allowed)
+    np.testing.assert_array_equal(ids[:, :take], rows[reference_ids(scores, take)])
+    assert (ids[:, take:] == -1).all()
 
 
 # -- neighbour recall -------------------------------------------------------------------------
@@ -387,6 +618,171 @@ def test_tied_neighbours_of_real_vectors_are_as_good_as_each_other(collections: 
             other, scores[query, k - 1 : k], documents, queries[query : query + 1], k, "l2"
         )
         assert recall.tolist() == [1.0]
+
+
+# -- neighbour recall: filters and tolerances ---------------------------------------------------
+
+
+def filtered_recall_on_the_line(row: list[int], k: int, rows: list[int]) -> float:
+    """Recall as above, where only some points may be found."""
+    allowed = np.isin(np.arange(len(LINE)), rows)
+    truth = exact_neighbours(LINE, ORIGIN, k, "l2", allowed=allowed)
+    recall = neighbour_recall(
+        hits_of(row), kth_scores(truth[1], k), LINE, ORIGIN, k, "l2", allowed=allowed
+    )
+    by_id = neighbour_recall_by_id(hits_of(row), truth[0], k)
+    np.testing.assert_array_equal(by_id, recall)  # none of these filters leaves a tie
+    return float(recall[0])
+
+
+@pytest.mark.parametrize(
+    ("row", "k", "rows", "expected"),
+    [
+        ([1, 3, -1], 3, [1, 3], 1.0),
+        ([3, -1, -1], 3, [1, 3], 0.5),
+        ([-1, -1, -1], 3, [1, 3], 0.0),
+        ([0, 1, 2], 3, [1, 3], 0.5),  # 0 and 2 are near, but not allowed
+        ([0, 2, 5], 3, [1, 3], 0.0),
+        ([1, 1, 3], 3, [1, 3], 1.0),
+        ([1, 3], 2, [1, 3, 5], 1.0),
+        ([1, 5], 2, [1, 3, 5], 0.5),
+    ],
+)
+def test_filtered_recall_is_out_of_what_there_is_to_find(
+    row: list[int], k: int, rows: list[int], expected: float
+) -> None:
+    assert filtered_recall_on_the_line(row, k, rows) == expected
+
+
+def test_a_filter_that_passes_nothing_leaves_no_recall() -> None:
+    assert np.isnan(filtered_recall_on_the_line([-1, -1], 2, []))
+    assert np.isnan(filtered_recall_on_the_line([0, 1], 2, []))
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_a_tolerance_is_relative(factor: float, metric: Metric) -> None:
+    # Squared distances 1, 1.0004 and 1.44 from the first; products 1, 0.9996 and 0.5 of 1 at most.
+    if metric == "l2":
+        documents, queries = factor * np.array([[1.0], [1.0002], [1.2]]), np.zeros((1, 1))
+    else:
+        documents = factor * np.array([[1.0, 0.0], [0.9996, 0.0], [0.5, 0.0]])
+        queries = np.array([[factor, 0.0]])
+    threshold = exact_neighbours(documents, queries, 1, metric)[1][:, 0]
+
+    def recall(row: int, tolerance: float) -> float:
+        found = neighbour_recall(
+            hits_of([row]), threshold, documents, queries, 1, metric, tolerance=tolerance
+        )
+        return float(found[0])
+
+    assert [recall(row, 1e-3) for row in range(3)] == [1.0, 1.0, 0.0]
+    assert [recall(row, 1e-4) for row in range(3)] == [1.0, 0.0, 0.0]
+    assert [recall(row, 0.0) for row in range(3)] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("tolerance", [-1e-9, np.nan, np.inf])
+def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
+    with pytest.raises(InputError, match="it must be a finite number, at least 0"):
+        neighbour_recall(hits_of([0]), np.ones(1), LINE, ORIGIN, 1, "l2", tolerance=tolerance)
+
+
+def test_thresholds_hits_and_queries_must_be_as_many() -> None:
+    with pytest.raises(InputError, match="2 rows of hits, 1 queries and 1 thresholds"):
+        neighbour_recall(hits_of([0], [1]), np.zeros(1), LINE, ORIGIN, 1, "l2")
+
+
+def test_the_kth_score_is_the_last_there_is() -> None:
+    scores = np.array([[3.0, 2.0, 1.0], [-1.0, -4.0, -np.inf], [-np.inf] * 3])
+    assert kth_scores(scores, 1).tolist() == [3.0, -1.0, -np.inf]
+    assert kth_scores(scores, 2).tolist() == [2.0, -4.0, -np.inf]
+    assert kth_scores(scores, 3).tolist() == [1.0, -4.0, -np.inf]
+    for k in (0, 4):
+        with pytest.raises(InputError, match=f"k is {k}: it must be between 1 and 3"):
+            kth_scores(scores, k)
+
+
+# -- neighbour recall by id ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "true", "k", "expected"),
+    [
+        ([0, 1, 2], [2, 1, 0], 3, 1.0),
+        ([0, 1, 5], [0, 1, 2], 3, 2 / 3),
+        ([5, 0, 1], [0, 1, 2], 2, 0.5),
+        ([2, 1, 0], [0, 1, 2], 1, 0.0),
+        ([0, 0, 0], [0, 1, 2], 3, 1 / 3),
+        ([0, 1, 4], [0, 1, 3], 3, 2 / 3),
+        ([-1, -1, -1], [0, 1, -1], 3, 0.0),
+        ([1, -1, -1], [0, 1, -1], 3, 0.5),
+        ([1, 0, 7], [0, 1, -1], 3, 1.0),
+        ([-1, -1, -1], [-1, -1, -1], 3, np.nan),
+        ([4, 5, 6], [-1, -1, -1], 3, np.nan),
+    ],
+)
+def test_recall_by_id_of_hand_cases(
+    row: list[int], true: list[int], k: int, expected: float
+) -> None:
+    recall = neighbour_recall_by_id(hits_of(row), np.array([true]), k)
+    np.testing.assert_allclose(recall, [expected], rtol=1e-15)
+
+
+def test_by_id_a_document_merely_tied_does_not_count() -> None:
+    true = exact_neighbours(LINE, ORIGIN, 4, "l2")[0]
+    assert recall_on_the_line([0, 1, 2, 4], 4) == 1.0
+    assert neighbour_recall_by_id(hits_of([0, 1, 2, 4]), true, 4).tolist() == [0.75]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_recall_by_id_equals_that_of_sets(data: st.DataObject) -> None:
+    queries, width = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
+    k = data.draw(st.integers(1, width))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    rows = rng.integers(-1, 9, size=(queries, width))
+    true = np.array([rng.permutation(9)[:width] for _ in range(queries)])
+    true[np.arange(width) >= rng.integers(0, width + 1, size=(queries, 1))] = -1
+    recall = neighbour_recall_by_id(hits_of(*rows.tolist()), true, k)
+    for row, listed, found in zip(rows.tolist(), true.tolist(), recall.tolist(), strict=True):
+        wanted = set(listed[:k]) - {-1}
+        if wanted:
+            assert found == len(wanted & set(row[:k])) / len(wanted)
+        else:
+            assert np.isnan(found)
+
+
+@pytest.mark.parametrize(
+    ("true", "k", "message"),
+    [
+        ([[0, 1]], 0, "k is 0: it must be at least 1"),
+        ([[0, 1]], 3, "recall@3 needs 3 hits a query, there are 2"),
+        ([[0]], 2, r"recall@2 of 1 queries needs true ids of shape \(1, at least 2\), got"),
+        ([[0, 1], [0, 1]], 2, r"got \(2, 2\)"),
+        ([[3, 3]], 2, "the true neighbours of query 0 hold a document twice"),
+    ],
+)
+def test_recall_by_id_refuses_what_it_cannot_count(
+    true: list[list[int]], k: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        neighbour_recall_by_id(hits_of([0, 1]), np.array(true), k)
+
+
+def test_recall_of_real_vectors_by_score_and_by_published_ids(collections: Path) -> None:
+    folder = collections / "vectors" / "digits-64"
+    documents, queries = np.load(folder / "base.npy"), np.load(folder / "queries.npy")
+    hits = get_index("flat", metric="l2").build(documents).search(queries, 100)
+    published = np.load(folder / "gt_l2.npy").astype(np.int64)
+    threshold = -np.load(folder / "gtdist_l2.npy")[:, 9].astype(np.float64)
+    by_score = neighbour_recall(hits, threshold, documents, queries, 10, "l2")
+    by_id = neighbour_recall_by_id(hits, published, 10)
+    assert by_score.tolist() == [1.0] * len(queries)
+    expected = [
+        len(set(row) & set(true)) / 10
+        for row, true in zip(hits.ids[:, :10].tolist(), published[:, :10].tolist(), strict=True)
+    ]
+    assert by_id.tolist() == expected
 
 
 # -- scores -----------------------------------------------------------------------------------
