@@ -26,9 +26,19 @@ from typing import (
 
 from retrieval_eval.errors import InputError, unknown_name
 
-__all__ = ["NoParameters", "describe_parameters", "expand_grid", "make_parameters"]
+__all__ = [
+    "Entry",
+    "NoParameters",
+    "describe_parameters",
+    "expand_grid",
+    "make_parameters",
+    "parse_entry",
+]
 
 P = TypeVar("P")
+
+Entry = str | dict[str, dict[str, Any] | None]
+"""A name, or a mapping of one name to its parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +110,32 @@ Available: M, ef_construction
     return cls(**checked)
 
 
+def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """Split an entry into its name and its parameters.
+
+    Examples
+    --------
+    >>> parse_entry({"lsa": {"dim": 8}}), parse_entry("flat")
+    (('lsa', {'dim': 8}), ('flat', {}))
+    """
+    if isinstance(entry, str):
+        return entry, {}
+    if len(entry) != 1:
+        raise InputError(
+            f"an entry must have one name, got {', '.join(entry) or 'none'}: start each with '- '"
+        )
+    ((name, parameters),) = entry.items()
+    return name, dict(parameters or {})
+
+
 def expand_grid(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Expand lists into every combination, the last key varying fastest.
 
     Parameters
     ----------
     values : mapping of str to object
-        A list stands for "each of these"; anything else for itself.
+        A list stands for "each of these", a mapping for each point of its own grid; anything else
+        for itself.
 
     Yields
     ------
@@ -122,11 +151,20 @@ def expand_grid(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     --------
     >>> [point["ef"] for point in expand_grid({"M": 16, "ef": [10, 20]})]
     [10, 20]
+    >>> list(expand_grid({"index": {"hnsw": {"M": [8, 16]}}}))
+    [{'index': {'hnsw': {'M': 8}}}, {'index': {'hnsw': {'M': 16}}}]
     """
     for key, value in values.items():
         if isinstance(value, list) and not value:
             raise InputError(f"parameter {key!r} is an empty list: give at least one value")
-    axes = [value if isinstance(value, list) else [value] for value in values.values()]
+    axes = [
+        list(expand_grid(value))
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, list)
+        else [value]
+        for value in values.values()
+    ]
     for point in itertools.product(*axes):
         yield dict(zip(values, point, strict=True))
 

@@ -247,7 +247,7 @@ def build(store: Store, embeddings: Embeddings, index: Index) -> Built:
         "class": f"{type(index).__module__}:{type(index).__qualname__}",
         "code": own_code(type(index)),
         "threads": index.threads,
-        "versions": library_versions(*index.distributions),
+        "versions": index.versions(),
         "machine": _machine(),
         "retrieval_eval": __version__,
     }

@@ -101,7 +101,7 @@ class Index(ABC):
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     exact: ClassVar[bool] = False
     filtering: Filtering = "post"
-    seeded: ClassVar[bool] = True
+    seeded: bool = True
     memory_maps: ClassVar[bool] = False
     stored: str = "float32"
     requires: ClassVar[Mapping[str, str]] = {}
@@ -220,6 +220,10 @@ class Index(ABC):
             **asdict(self.parameters),
         }
 
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the libraries that can change the result."""
+        return library_versions(*self.distributions)
+
     def require(self) -> None:
         """Raise :class:`MissingExtraError` if a library it needs is not installed."""
         require(f"index {self.name!r}", self.requires)
@@ -304,15 +308,7 @@ class Index(ABC):
             Takes what :meth:`prepare` returns.
         """
         selection = self._check_search(k, where)
-        settings = self.settings(search)
-        if selection is None:
-            return self._bind(min(k, self.n), settings)
-        if not selection.matches:
-            return finds_nothing
-        k = min(k, selection.matches)
-        if self.filtering == "post":
-            return post_filtered(lambda wanted: self._bind(wanted, settings), selection, k)
-        return self._bind_filtered(k, settings, selection)
+        return self._bind_selected(k, self.settings(search), selection)
 
     def search(
         self, queries: NDArray[np.floating], k: int, *, where: Where | None = None, **search: Any
@@ -467,6 +463,17 @@ class Index(ABC):
             importlib.import_module(library)
         self._limit = ThreadLimit(self.threads)
 
+    def _bind_selected(self, k: int, search: Any, selection: Selection | None) -> BoundSearch:
+        """Bind a search for at most k of the documents that may be found."""
+        if selection is None:
+            return self._bind(min(k, self.n), search)
+        if not selection.matches:
+            return finds_nothing
+        k = min(k, selection.matches)
+        if self.filtering == "post":
+            return post_filtered(lambda wanted: self._bind(wanted, search), selection, k)
+        return self._bind_filtered(k, search, selection)
+
     def _check_search(self, k: int, where: Where | None) -> Selection | None:
         self._require_built("searching")
         if k < 1:
@@ -499,7 +506,7 @@ class Index(ABC):
             "n": self.n,
             "d": self.d,
             "parameters": asdict(self.parameters),
-            "versions": library_versions(*self.distributions),
+            "versions": self.versions(),
         }
 
     def _prepare_queries(

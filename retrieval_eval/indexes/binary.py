@@ -48,7 +48,7 @@ class BinaryIndex(Index):
     name: ClassVar[str] = "binary"
     Search: ClassVar[type[Any]] = BinarySearch
     metrics: ClassVar[tuple[Metric, ...]] = ("cosine", "ip")
-    seeded: ClassVar[bool] = False
+    seeded: bool = False
     filtering: Filtering = "pre"
     stored: str = "1-bit signs"
     libraries: ClassVar[tuple[str, ...]] = ("faiss",)

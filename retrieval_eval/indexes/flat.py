@@ -20,7 +20,7 @@ class FlatIndex(FaissIndex):
 
     name: ClassVar[str] = "flat"
     exact: ClassVar[bool] = True
-    seeded: ClassVar[bool] = False
+    seeded: bool = False
     filtering: Filtering = "pre"
 
     def _empty(self, d: int, metric: int) -> Any:

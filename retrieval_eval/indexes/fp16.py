@@ -23,7 +23,7 @@ class Fp16Index(FaissIndex):
     """
 
     name: ClassVar[str] = "fp16"
-    seeded: ClassVar[bool] = False
+    seeded: bool = False
     filtering: Filtering = "pre"
     stored: str = "float16"
 

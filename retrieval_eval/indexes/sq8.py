@@ -17,7 +17,7 @@ class Sq8Index(FaissIndex):
     """
 
     name: ClassVar[str] = "sq8"
-    seeded: ClassVar[bool] = False
+    seeded: bool = False
     filtering: Filtering = "pre"
     stored: str = "8-bit integers"
 

@@ -17,25 +17,20 @@ from retrieval_eval.catalogue import catalogue_file, catalogue_names
 from retrieval_eval.comparison import CompareOptions
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import parse_measure
-from retrieval_eval.parameters import make_parameters
+from retrieval_eval.parameters import Entry, make_parameters
 from retrieval_eval.timing import TimingOptions
 
 __all__ = [
     "CompareSection",
-    "Entry",
     "Sweep",
     "SweepError",
     "line_of",
     "load_sweep",
     "located",
-    "parse_entry",
     "sweep_file",
 ]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-
-Entry = str | dict[str, dict[str, Any] | None]
-"""A name, or a mapping of one name to its parameters."""
 
 
 @dataclass(frozen=True)
@@ -210,24 +205,6 @@ def located(*location: int | str) -> Iterator[None]:
         raise
     except InputError as error:
         raise SweepError(str(error), location) from error
-
-
-def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
-    """Split an entry into its name and its parameters.
-
-    Examples
-    --------
-    >>> parse_entry({"lsa": {"dim": 8}}), parse_entry("flat")
-    (('lsa', {'dim': 8}), ('flat', {}))
-    """
-    if isinstance(entry, str):
-        return entry, {}
-    if len(entry) != 1:
-        raise InputError(
-            f"an entry must have one name, got {', '.join(entry) or 'none'}: start each with '- '"
-        )
-    ((name, parameters),) = entry.items()
-    return name, dict(parameters or {})
 
 
 def sweep_file(path: str | Path) -> Path:

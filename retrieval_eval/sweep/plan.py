@@ -7,16 +7,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_specification
 from retrieval_eval.datasets import Dataset, DatasetSource, dataset_source
 from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.evaluation import measure_depth, parse_measure, require_means
-from retrieval_eval.indexes import INDEXES, Index
-from retrieval_eval.parameters import expand_grid
+from retrieval_eval.indexes import INDEXES, Index, index_specification
+from retrieval_eval.parameters import Entry, expand_grid, parse_entry
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Store, digest
-from retrieval_eval.sweep.config import Entry, Sweep, SweepError, located, parse_entry
+from retrieval_eval.sweep.config import Sweep, SweepError, located
 
 __all__ = ["EncoderChoice", "IndexChoice", "Plan", "Row", "make_plan"]
 
@@ -320,7 +319,7 @@ def _indexes(entry: Entry, place: int, sweep: Sweep) -> list[IndexChoice]:
     search = parameters.pop("search", None) or {}
     if not isinstance(search, dict):
         raise InputError(f"indexes: {name!r}: search must hold search parameters")
-    backend, fixed, fixed_search = _specification(name)
+    backend, fixed, fixed_search = index_specification(name)
     cls = INDEXES.load(backend)
     choices = []
     for point in expand_grid({**fixed, **parameters}):
@@ -335,17 +334,6 @@ def _indexes(entry: Entry, place: int, sweep: Sweep) -> list[IndexChoice]:
         found = IndexChoice(str(label or name), shown, index, tuple(settings), missing, place)
         choices.append(found)
     return choices
-
-
-def _specification(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return backend, build and search parameters that a name stands for."""
-    path = catalogue_file("indexes", name)
-    if path is None:
-        if name not in INDEXES.names() and ":" not in name:
-            raise unknown_name("index", name, {*catalogue_names("indexes"), *INDEXES.names()})
-        return name, {}, {}
-    content = read_specification(path, "backend", ("source",), ("parameters", "search"))
-    return content["backend"], content["parameters"], content["search"]
 
 
 def _reference(asked: str | None, indexes: Sequence[IndexChoice]) -> str | None:

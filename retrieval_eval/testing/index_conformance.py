@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,7 +108,7 @@ class IndexConformance:
         return {}
 
     @pytest.fixture
-    def make(self, make_index: Make, request: pytest.FixtureRequest) -> Make:
+    def make(self, make_index: Make) -> Iterator[Make]:
         """Construct with one thread, skip a metric that is not served, and close in the end."""
         opened: list[Index] = []
 
@@ -124,8 +124,9 @@ class IndexConformance:
             opened.append(index)
             return index
 
-        request.addfinalizer(lambda: [index.close() for index in opened])
-        return construct
+        yield construct
+        for index in opened:
+            index.close()
 
     # -- hits ----------------------------------------------------------------------------------
 
@@ -201,7 +202,7 @@ class IndexConformance:
         try:
             index.build(vectors)
         except InputError as error:  # what has to be trained may need more
-            assert index.name in str(error)
+            assert str(error).startswith("index '")
             return
         assert index.search(vectors, 2).ids.tolist() == [[0, -1]]
 

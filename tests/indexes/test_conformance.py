@@ -139,3 +139,61 @@ class TestFaissFactoryWithoutFilters(IndexConformance):
     @pytest.fixture
     def make_index(self) -> Make:
         return maker("faiss", factory="PQ12x6")
+
+
+class TestRefine(IndexConformance):
+    narrow = {"depth": 10, "index": {"nprobe": 1}}
+    wide = {"depth": 4000, "index": {"nprobe": 8}}
+
+    def parameters_for(self, d: int) -> dict[str, Any]:
+        return {"index": {"ivf-pq": {"nlist": 8, "m": d // 2, "nbits": 4}}}
+
+    @pytest.fixture
+    def make_index(self) -> Make:
+        return maker("refine", index={"ivf-pq": {"nlist": 8, "m": 12, "nbits": 4}})
+
+
+class TestRefineOfAnIndexWithoutFilters(IndexConformance):
+    narrow, wide = {"depth": 10}, {"depth": 4000}
+
+    def parameters_for(self, d: int) -> dict[str, Any]:
+        return {"index": {"pq": {"m": d // 2, "nbits": 4}}}
+
+    @pytest.fixture
+    def make_index(self) -> Make:
+        return maker("refine", index={"pq": {"m": 12, "nbits": 4}})
+
+
+class TestProject(IndexConformance):
+    narrow, wide = {"index": {"nprobe": 1}}, {"index": {"nprobe": 8}}
+    lossless, recall = False, 0.6
+
+    @pytest.fixture
+    def make_index(self) -> Make:
+        return maker("project", index={"ivf-flat": {"nlist": 8}}, d=12)
+
+
+class TestSharded(IndexConformance):
+    narrow, wide = {"index": {"nprobe": 1}}, {"index": {"nprobe": 5}}
+
+    @pytest.fixture
+    def make_index(self) -> Make:
+        return maker("sharded", index={"ivf-flat": {"nlist": 5}}, shards=3)
+
+
+class TestInsertionOrder(IndexConformance):
+    narrow, wide, recall = {"index": {"ef": 5}}, {"index": {"ef": 4000}}, 0.98
+
+    @pytest.fixture
+    def make_index(self) -> Make:
+        return maker("insertion-order", index={"faiss-hnsw": {"M": 32}})
+
+
+class TestCombinatorsAroundEachOther(IndexConformance):
+    narrow = {"depth": 10, "index": {"index": {"index": {"query_bits": 1}}}}
+    wide = {"depth": 4000, "index": {"index": {"index": {"query_bits": 0}}}}
+
+    @pytest.fixture
+    def make_index(self) -> Make:
+        inner = {"project": {"d": 12, "index": {"rabitq": {"bits": 2}}}}
+        return maker("refine", index={"sharded": {"shards": 2, "index": inner}})
