@@ -71,7 +71,7 @@ class UsearchIndex(Index):
     name: ClassVar[str] = "usearch"
     Build: ClassVar[type[Any]] = UsearchBuild
     Search: ClassVar[type[Any]] = UsearchSearch
-    seeded: ClassVar[bool] = False
+    seeded: bool = False
     memory_maps: ClassVar[bool] = True
     requires: ClassVar[dict[str, str]] = {"usearch": "usearch"}
     distributions: ClassVar[tuple[str, ...]] = ("usearch", "numkong")
