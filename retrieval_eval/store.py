@@ -185,6 +185,8 @@ class Store:
         kind: str,
         fields: Mapping[str, Any],
         make: Callable[[Path], Mapping[str, Any]],
+        *,
+        usable: Callable[[Path, Mapping[str, Any]], bool] = lambda _folder, _meta: True,
     ) -> Artefact:
         """Return the artefact with this key, making it first if need be.
 
@@ -197,6 +199,9 @@ class Store:
         make : callable
             Gets an empty folder, writes the files, returns figures to record with them. If it
             raises, nothing is kept.
+        usable : callable, optional
+            Gets an undamaged artefact's folder and what its maker recorded, and says whether it
+            still serves; one that points at something gone is made again.
 
         Raises
         ------
@@ -204,9 +209,11 @@ class Store:
             If the store cannot be written to.
         """
         found = self.find(kind, fields)
-        if found is not None:
+        if found is not None and usable(found.folder, found.meta):
             return found
         key = digest(fields)
+        if found is not None:
+            shutil.rmtree(found.folder, ignore_errors=True)
         target = self.root / kind / key
         scratch = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
         try:

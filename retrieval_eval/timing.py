@@ -30,6 +30,7 @@ __all__ = [
     "TimingOptions",
     "hardware",
     "library_versions",
+    "machine",
     "time_search",
 ]
 
@@ -50,12 +51,15 @@ class TimingOptions:
         Distinct queries timed one by one, at most.
     batch_queries : int
         Distinct queries timed as one batch, at most.
+    memory : bool
+        Whether the peak memory of a fresh process that searches the index is measured.
     """
 
     threads: Annotated[int, Ge(1)] = 1
     repeats: Annotated[int, Ge(1)] = 5
     latency_queries: Annotated[int, Ge(1)] = 500
     batch_queries: Annotated[int, Ge(1)] = 1000
+    memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class SearchTimes:
 
     Parameters
     ----------
-    latency_p50_s, latency_p95_s : float
+    latency_p50_s, latency_p95_s, latency_p99_s : float
         Percentiles over every single-query call of all repeats.
     latency_calls : int
         How many calls that were.
@@ -76,6 +80,7 @@ class SearchTimes:
 
     latency_p50_s: float
     latency_p95_s: float
+    latency_p99_s: float
     latency_calls: int
     batch_s: tuple[float, ...]
     batch_queries: int
@@ -191,8 +196,8 @@ def time_search(
             start = clock()
             call(batch)
             batches.append(clock() - start)
-    p50, p95 = np.percentile(latencies, [50, 95])
-    return SearchTimes(float(p50), float(p95), len(latencies), tuple(batches), len(batch))
+    p50, p95, p99 = (float(p) for p in np.percentile(latencies, [50, 95, 99]))
+    return SearchTimes(p50, p95, p99, len(latencies), tuple(batches), len(batch))
 
 
 def hardware() -> dict[str, Any]:
@@ -213,6 +218,12 @@ def hardware() -> dict[str, Any]:
         "system": platform.platform(),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
+
+
+def machine() -> dict[str, Any]:
+    """Return what a timing depends on and a cache must not confuse."""
+    facts = hardware()
+    return {"processor": facts["processor"], "cores": facts["cores"]}
 
 
 def library_versions(*names: str) -> dict[str, str]:

@@ -81,6 +81,8 @@ class Index(ABC):
         Whether another seed (or, with more than one thread, another run) builds another index.
     memory_maps : bool
         Whether :meth:`load` can leave the vectors in the file.
+    in_process : bool
+        Whether the index lies in this process, so that its memory says something.
     stored : str
         Element type in which vectors are kept.
     requires : mapping of str to str
@@ -103,6 +105,7 @@ class Index(ABC):
     filtering: Filtering = "post"
     seeded: bool = True
     memory_maps: ClassVar[bool] = False
+    in_process: bool = True
     stored: str = "float32"
     requires: ClassVar[Mapping[str, str]] = {}
     libraries: ClassVar[tuple[str, ...]] = ()

@@ -78,6 +78,8 @@ class IndexConformance:
         Share of the true neighbours that the settings `wide` must find, from 0 to 1.
     repeatable : bool
         Whether one thread and one seed give the same index every time.
+    real_documents : int
+        How many real vectors to use; fewer for an index that is slow to build.
     tolerance : float
         Relative difference to the true scores that storage explains, for a lossless index.
 
@@ -96,6 +98,7 @@ class IndexConformance:
     lossless: ClassVar[bool] = True
     recall: ClassVar[float] = 1.0
     repeatable: ClassVar[bool] = True
+    real_documents: ClassVar[int] = 2500
     tolerance: ClassVar[float] = 2e-5
 
     @pytest.fixture
@@ -171,11 +174,11 @@ class IndexConformance:
         folder = collections_folder()
         if folder is None:
             pytest.skip("RETRIEVAL_EVAL_COLLECTIONS is not set: there are no real vectors here")
-        sample = _real_sample(folder, name, metric, 2500, 20)
+        sample = _real_sample(folder, name, metric, self.real_documents, 20)
         if sample is None:
             pytest.skip(f"{name} has no true neighbours for {metric}")
         parameters = self.parameters_for(sample.documents.shape[1])
-        index = make(metric=metric, threads=2, **parameters).build(sample.documents)
+        index = make(metric=metric, **parameters).build(sample.documents)
         hits = index.search(sample.queries, 10, **self.wide)
         assert_contract(hits, len(sample.queries), 10, len(sample.documents))
         assert share_found(hits, sample.scores[:, :10], sample, metric) >= 0.9 * self.recall

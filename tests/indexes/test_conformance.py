@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -61,7 +61,7 @@ class TestIvfPq(IndexConformance):
 
 
 class TestOpqIvfPq(TestIvfPq):
-    recall = 0.4
+    recall, real_documents = 0.4, 1000  # learning the rotation takes seconds
 
     def parameters_for(self, d: int) -> dict[str, Any]:
         return {"m": 10, "nbits": 6}
@@ -142,8 +142,8 @@ class TestFaissFactoryWithoutFilters(IndexConformance):
 
 
 class TestRefine(IndexConformance):
-    narrow = {"depth": 10, "index": {"nprobe": 1}}
-    wide = {"depth": 4000, "index": {"nprobe": 8}}
+    narrow: ClassVar[Any] = {"depth": 10, "index": {"nprobe": 1}}
+    wide: ClassVar[Any] = {"depth": 4000, "index": {"nprobe": 8}}
 
     def parameters_for(self, d: int) -> dict[str, Any]:
         return {"index": {"ivf-pq": {"nlist": 8, "m": d // 2, "nbits": 4}}}
@@ -190,8 +190,8 @@ class TestInsertionOrder(IndexConformance):
 
 
 class TestCombinatorsAroundEachOther(IndexConformance):
-    narrow = {"depth": 10, "index": {"index": {"index": {"query_bits": 1}}}}
-    wide = {"depth": 4000, "index": {"index": {"index": {"query_bits": 0}}}}
+    narrow: ClassVar[Any] = {"depth": 10, "index": {"index": {"index": {"query_bits": 1}}}}
+    wide: ClassVar[Any] = {"depth": 4000, "index": {"index": {"index": {"query_bits": 0}}}}
 
     @pytest.fixture
     def make_index(self) -> Make:
