@@ -140,6 +140,25 @@ class Qrels:
             self.grade[rows],
         )
 
+    def only_documents(self, keep: Iterable[str]) -> Qrels:
+        """Return the judgments of some documents only, and of the queries that still have one.
+
+        Raises
+        ------
+        InputError
+            If none is left.
+        """
+        known = pl.Series(list(keep), dtype=pl.String)
+        rows = self.document_ids.column.is_in(known.implode()).to_numpy()[self.document]
+        kept = Qrels(
+            self.query_ids,
+            self.document_ids,
+            self.query[rows],
+            self.document[rows],
+            self.grade[rows],
+        )
+        return kept.only_queries(self.query_ids[query] for query in np.unique(kept.query))
+
     def without_self(self) -> Qrels:
         """Return the judgments without those of a document whose id is the query's own."""
         queries = pl.Series(self.query_ids, dtype=pl.String).gather(self.query)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from retrieval_eval.errors import InputError
+import numpy as np
+
+from retrieval_eval.errors import InputError, unknown_name
+from retrieval_eval.filters import as_attributes
 from retrieval_eval.parameters import NoParameters, make_parameters
 from retrieval_eval.plugins import require
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.store import Store, fold_digests
 from retrieval_eval.textfiles import fits_column
 
+if TYPE_CHECKING:
+    import polars as pl
+
 __all__ = ["Dataset", "DatasetSource"]
+
+_SEED = 20_240_229  # of the attribute `random`; any number, but always the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,9 @@ class Dataset:
         Their texts; never empty.
     qrels : Qrels
         Judgments of exactly these queries.
+    attributes : mapping of str to sequence of length n
+        Values of each document to filter on, beside the two that every dataset has (see
+        :meth:`attribute_table`); None where a document has none.
     facts : mapping
         What the source recorded: versions, checksums, what was left out. Goes into the manifest.
     """
@@ -47,6 +58,7 @@ class Dataset:
     query_ids: tuple[str, ...]
     queries: Sequence[str]
     qrels: Qrels
+    attributes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -96,6 +108,37 @@ class Dataset:
         return fold_digests(
             part for pair in zip(self.query_ids, self.queries, strict=True) for part in pair
         )
+
+    def attribute_table(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return attributes of the documents, as filters take them.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Only these; all by default. Every dataset has ``characters`` (length of the text) and
+            ``random`` (drawn evenly from 0 to 1 with a fixed seed, so that a range of it selects a
+            share of the documents that has nothing to do with them).
+
+        Raises
+        ------
+        InputError
+            For an attribute that is not there (with a suggestion).
+        """
+        n = len(self.document_ids)
+        made: dict[str, Callable[[], Any]] = {
+            "characters": lambda: [len(text) for text in self.documents],
+            "random": lambda: np.random.default_rng(_SEED).random(n),
+        }
+        known = [*made, *(name for name in self.attributes if name not in made)]
+        for column in columns or ():
+            if column not in known:
+                raise unknown_name("attribute", column, known, f"dataset {self.name!r}")
+        chosen = known if columns is None else columns
+        found = {
+            name: self.attributes[name] if name in self.attributes else made[name]()
+            for name in chosen
+        }
+        return as_attributes(found, n)
 
     def summary(self) -> dict[str, Any]:
         """Return sizes and checksums, as plain values."""

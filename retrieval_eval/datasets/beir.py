@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,8 +39,9 @@ class BeirParameters:
 class BeirFolder(DatasetSource):
     """A folder in BEIR's layout (Thakur et al. 2021).
 
-    A document's text is its title and its text, joined by a space. Queries without judgments are
-    left out, and counted in the facts.
+    A document's text is its title and its text, joined by a space. Numbers, text, true and false
+    below ``metadata`` are its attributes. Queries without judgments are left out, and counted in
+    the facts.
     """
 
     name: ClassVar[str] = "beir"
@@ -61,7 +63,8 @@ class BeirFolder(DatasetSource):
             splits = [path.stem for path in (folder / "qrels").glob("*.tsv")]
             raise unknown_name("split", own.split, splits, str(folder / "qrels"))
         qrels = Qrels.from_file(qrels_path)
-        documents = _read_texts(corpus_path)
+        metadata: dict[str, dict[str, Any]] = {}
+        documents = _read_texts(corpus_path, metadata)
         if not documents:
             raise InputError(f"{corpus_path}: the corpus is empty")
         queries = _read_texts(queries_path)
@@ -85,11 +88,12 @@ class BeirFolder(DatasetSource):
             query_ids=tuple(judged),
             queries=tuple(queries[query_id] for query_id in judged),
             qrels=qrels,
+            attributes=_attributes(metadata, documents),
             facts={"split": own.split, "queries_without_judgments": len(queries) - len(judged)},
         )
 
 
-def _read_texts(path: Path) -> dict[str, str]:
+def _read_texts(path: Path, metadata: dict[str, dict[str, Any]] | None = None) -> dict[str, str]:
     texts: dict[str, str] = {}
     for number, record in read_jsonl(path, required=("_id", "text")):
         key = record["_id"]
@@ -97,7 +101,27 @@ def _read_texts(path: Path) -> dict[str, str]:
             bad_line(path, number, str(record), f"the id {key!r} occurs twice")
         title = record.get("title")
         texts[key] = f"{title} {record['text']}".strip() if title else record["text"]
+        found = record.get("metadata")
+        if metadata is not None and isinstance(found, dict) and found:
+            metadata[key] = found
     return texts
+
+
+def _attributes(
+    metadata: dict[str, dict[str, Any]], documents: Iterable[str]
+) -> dict[str, list[Any]]:
+    """Return the keys whose values are of one type that filters know, None where there is none."""
+    kinds: dict[str, set[type]] = {}
+    for values in metadata.values():
+        for name, value in values.items():
+            if value is not None:
+                kinds.setdefault(name, set()).add(type(value))
+    usable = [name for name, found in kinds.items() if name.isidentifier() and _one_kind(found)]
+    return {name: [metadata.get(key, {}).get(name) for key in documents] for name in usable}
+
+
+def _one_kind(found: set[type]) -> bool:
+    return found <= {int, float} or (len(found) == 1 and found <= {bool, str})
 
 
 def _refuse_unknown(

@@ -14,7 +14,7 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.indexes.base import BoundSearch, Filtering, Index
 from retrieval_eval.indexes.selection import Selection
 
-__all__ = ["FaissIndex", "check_centroids", "check_divides", "few_points_note", "seed_training"]
+__all__ = ["FaissIndex", "check_centroids", "check_divides", "few_points_note", "set_training"]
 
 _FILE = "index.faiss"
 _POINTS_PER_CENTROID = 39
@@ -184,11 +184,12 @@ def few_points_note(centroids: int, n: int) -> str | None:
     )
 
 
-def seed_training(owner: Any, seed: int) -> Any:
+def set_training(owner: Any, seed: int) -> Any:
     """Seed every clustering of a chain of indexes, and its random levels; return what was given.
 
     faiss takes a clustering seed of 0 to be unset. Below 39 points a centroid it warns on stderr;
-    the row's note says so instead.
+    the row's note says so instead. Its factory turns on an ordering of centroids for polysemous
+    search, which takes ten times as long as the rest and serves no setting here: it is turned off.
     """
     import faiss
 
@@ -200,19 +201,21 @@ def seed_training(owner: Any, seed: int) -> Any:
                 quantiser = faiss.ProductQuantizer(step.d_out, step.M, 8)
                 _seed_clustering(quantiser.cp, seed)
                 step.pq = quantiser
-        seed_training(index.index, seed)
+        set_training(index.index, seed)
     elif isinstance(index, faiss.IndexRefine):
-        seed_training(index.base_index, seed)
-        seed_training(index.refine_index, seed)
+        set_training(index.base_index, seed)
+        set_training(index.refine_index, seed)
     elif isinstance(index, faiss.IndexIVF):
         _seed_clustering(index.cp, seed)
-        seed_training(index.quantizer, seed)
+        set_training(index.quantizer, seed)
     elif isinstance(index, faiss.IndexHNSW):
         index.hnsw.rng = faiss.RandomGenerator(seed)
         if not isinstance(index, faiss.IndexHNSWFlat):
-            seed_training(index.storage, seed)
+            set_training(index.storage, seed)
     if hasattr(index, "pq"):
         _seed_clustering(index.pq.cp, seed)
+    if hasattr(index, "do_polysemous_training"):
+        index.do_polysemous_training = False
     return owner
 
 

@@ -12,7 +12,7 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.indexes._faiss import FaissIndex, describe, seed_training
+from retrieval_eval.indexes._faiss import FaissIndex, describe, set_training
 
 __all__ = ["FaissFactoryBuild", "FaissFactoryIndex", "FaissFactorySearch"]
 
@@ -103,7 +103,7 @@ class FaissFactoryIndex(FaissIndex):
                     )
                 graph = faiss.downcast_index(inner)
             graph.hnsw.efConstruction = wanted
-        return seed_training(index, self.seed)
+        return set_training(index, self.seed)
 
     def _train(self, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None) -> bool:
         with self._explained():

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
-from retrieval_eval.indexes._faiss import FaissIndex, seed_training
+from retrieval_eval.indexes._faiss import FaissIndex, set_training
 from retrieval_eval.indexes.hnsw import HnswBuild, HnswSearch, ef_note
 
 __all__ = ["FaissHnswBuild", "FaissHnswIndex"]
@@ -40,7 +40,7 @@ class FaissHnswIndex(FaissIndex):
         own = self.parameters
         index = faiss.IndexHNSWFlat(d, own.M, metric)
         index.hnsw.efConstruction = own.ef_construction
-        return seed_training(index, self.seed)
+        return set_training(index, self.seed)
 
     def _wanted(self, search: Any, k: int) -> dict[str, Any]:
         return {"ef": max(search.ef, k)}

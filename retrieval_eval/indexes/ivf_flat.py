@@ -11,7 +11,7 @@ from retrieval_eval.indexes._faiss import (
     FaissIndex,
     check_centroids,
     few_points_note,
-    seed_training,
+    set_training,
 )
 
 __all__ = ["IvfFlatBuild", "IvfFlatIndex", "IvfSearch"]
@@ -62,7 +62,7 @@ class IvfFlatIndex(FaissIndex):
     def _empty(self, d: int, metric: int) -> Any:
         import faiss
 
-        return seed_training(
+        return set_training(
             faiss.index_factory(d, f"IVF{self.parameters.nlist},Flat", metric), self.seed
         )
 

@@ -12,7 +12,7 @@ from retrieval_eval.indexes._faiss import (
     check_centroids,
     check_divides,
     few_points_note,
-    seed_training,
+    set_training,
 )
 from retrieval_eval.indexes.ivf_flat import IvfSearch
 from retrieval_eval.indexes.pq import PqBuild
@@ -60,7 +60,7 @@ class IvfPqIndex(FaissIndex):
 
         own = self.parameters
         factory = f"IVF{own.nlist},PQ{own.m}x{own.nbits}"
-        return seed_training(faiss.index_factory(d, factory, metric), self.seed)
+        return set_training(faiss.index_factory(d, factory, metric), self.seed)
 
     def _wanted(self, search: Any, k: int) -> dict[str, Any]:
         return asdict(search)

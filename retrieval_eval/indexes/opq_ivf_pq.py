@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.indexes._faiss import check_centroids, few_points_note, seed_training
+from retrieval_eval.indexes._faiss import check_centroids, few_points_note, set_training
 from retrieval_eval.indexes.ivf_pq import IvfPqIndex
 
 __all__ = ["OpqIvfPqIndex"]
@@ -39,4 +39,4 @@ class OpqIvfPqIndex(IvfPqIndex):
 
         own = self.parameters
         factory = f"OPQ{own.m}_{d - d % own.m},IVF{own.nlist},PQ{own.m}x{own.nbits}"
-        return seed_training(faiss.index_factory(d, factory, metric), self.seed)
+        return set_training(faiss.index_factory(d, factory, metric), self.seed)

@@ -12,7 +12,7 @@ from retrieval_eval.indexes._faiss import (
     check_centroids,
     check_divides,
     few_points_note,
-    seed_training,
+    set_training,
 )
 from retrieval_eval.indexes.base import Filtering
 
@@ -60,4 +60,4 @@ class PqIndex(FaissIndex):
         import faiss
 
         own = self.parameters
-        return seed_training(faiss.IndexPQ(d, own.m, own.nbits, metric), self.seed)
+        return set_training(faiss.IndexPQ(d, own.m, own.nbits, metric), self.seed)

@@ -11,7 +11,7 @@ from retrieval_eval.indexes._faiss import (
     FaissIndex,
     check_centroids,
     few_points_note,
-    seed_training,
+    set_training,
 )
 
 __all__ = ["RabitqBuild", "RabitqIndex", "RabitqSearch"]
@@ -80,7 +80,7 @@ class RabitqIndex(FaissIndex):
         rotation = faiss.RandomRotationMatrix(d, d)
         rotation.init(self.seed + 1)
         index = faiss.IndexPreTransform(rotation, codes)
-        seed_training(codes, self.seed)
+        set_training(codes, self.seed)
         return index
 
     def _wanted(self, search: Any, k: int) -> dict[str, Any]:

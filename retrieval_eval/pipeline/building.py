@@ -64,6 +64,11 @@ class Built:
         peak: int | None = self.artefact.meta["peak_rss_bytes"]
         return peak
 
+    def close(self) -> None:
+        """Close the index, if it was needed."""
+        if "index" in self.__dict__:
+            self.index.close()
+
     @cached_property
     def index(self) -> Index:
         """The index, read from its files when first needed."""

@@ -117,7 +117,9 @@ def print_leaderboard(
     margins: dict[str, float] = sweep["compare"]["margin"]
     several = rows["dataset"].n_unique() > 1
     marks = _marks(comparisons)
+    filtered = rows["filter"].is_not_null().any()
     columns = [*([("dataset", False)] if several else []), ("encoder", False), ("index", False)]
+    columns += [("filter", False), ("passes", True), ("filtering", False)] if filtered else []
     columns += [(measure, True) for measure in measures]
     columns += [(f"worse by <{margin:g} {name}", True) for name, margin in margins.items()]
     columns += [
@@ -132,6 +134,9 @@ def print_leaderboard(
     for row in rows.iter_rows(named=True):
         line = [row["dataset"]] if several else []
         line += [row["encoder"], row["configuration"]]
+        if filtered:
+            passes = f"{100 * row['selectivity']:.3g} %"
+            line += [row["filter"] or "none", passes, row["filtering"] or ""]
         if row["status"] != "ok":
             line += [row["status"], *[""] * (len(columns) - len(line) - 1)]
             cells.append(line)

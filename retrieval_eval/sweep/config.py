@@ -113,8 +113,15 @@ class Sweep(BaseModel):
         Names, or mappings of one name to its parameters. A list in a parameter is a grid; below
         ``search`` of an index stand search settings, which never rebuild. The key ``label`` names
         an entry in tables.
+    filters : list
+        Searches that only some documents answer: each a mapping of attribute to what it must be
+        (see :meth:`retrieval_eval.filters.Filter.parse`), or ``none``. Every configuration is run
+        with each; judgments of documents that do not pass are left out.
     metric : {'cosine', 'ip', 'l2'}
         Similarity of the embeddings.
+    build_seeds : int
+        How often an index is built whose builds differ, each with another seed; the table keeps
+        the lowest and highest result beside that of `seed`.
     k : int
         Hits a query; at least as deep as the measures.
     measures : list of str
@@ -145,6 +152,7 @@ class Sweep(BaseModel):
     datasets: Annotated[list[Entry], Field(min_length=1)]
     encoders: Annotated[list[Entry], Field(min_length=1)]
     indexes: Annotated[list[Entry], Field(min_length=1)]
+    filters: Annotated[list[dict[str, Any] | Literal["none"] | None], Field(min_length=1)] = [None]
     metric: Literal["cosine", "ip", "l2"] = "cosine"
     k: Annotated[int, Field(ge=1)] = 100
     measures: Annotated[list[str], Field(min_length=1)] = ["nDCG@10", "RR@10", "R@100"]
@@ -152,6 +160,7 @@ class Sweep(BaseModel):
     compare: _Compare = CompareSection()
     timing: _Timing = TimingOptions()
     seed: Annotated[int, Field(ge=0)] = 0
+    build_seeds: Annotated[int, Field(ge=1)] = 1
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -171,6 +180,7 @@ _HINTS = {
     "datasets": "a name, or one name with its parameters",
     "encoders": "a name, or one name with its parameters",
     "indexes": "a name, or one name with its parameters",
+    "filters": "none, or attributes with what they must be, such as {lang: [en, de]}",
 }
 
 
@@ -188,7 +198,7 @@ def _explain(error: ValidationError) -> SweepError:
         cause = first["ctx"]["error"]
         return SweepError(str(cause), getattr(cause, "location", location))
     top = str(location[0])
-    if top in ("datasets", "encoders", "indexes") and len(location) > 1:
+    if top in ("datasets", "encoders", "indexes", "filters") and len(location) > 1:
         place = location[:2]
         return SweepError(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
     hint = f" ({_HINTS[top]})" if top in _HINTS else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import traceback
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,23 @@ from retrieval_eval.comparison import Comparison, compare, mean_intervals
 from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.evaluation import Evaluation, Evaluator, value_limits
-from retrieval_eval.pipeline import Searched, build, embed, find_truth, score, search
+from retrieval_eval.indexes import Index
+from retrieval_eval.pipeline import (
+    Attributes,
+    Built,
+    Embeddings,
+    Searched,
+    Truth,
+    build,
+    embed,
+    find_truth,
+    score,
+    search,
+)
 from retrieval_eval.runs import Run
-from retrieval_eval.store import Store
+from retrieval_eval.store import Store, fold_digests
 from retrieval_eval.sweep.config import located
-from retrieval_eval.sweep.plan import Plan, Row
+from retrieval_eval.sweep.plan import Plan, Row, View
 from retrieval_eval.sweep.progress import Bars
 
 __all__ = ["Outcome", "RowPair", "compare_rows", "run_plan"]
@@ -39,10 +51,10 @@ class Outcome:
         Why it was skipped or how it failed.
     searched, run, evaluation : object or None
         Its results; None unless ok.
-    build_s : float or None
-        Seconds to build its index.
-    size_bytes : int or None
-        Size of its index.
+    built : Built or None
+        Its index, with what building cost.
+    spread : mapping of str to (float, float)
+        Lowest and highest result over build seeds, by column; empty where nothing is drawn.
     intervals : ndarray of float64, shape (m, 2), or None
         Interval of each mean.
     """
@@ -53,8 +65,8 @@ class Outcome:
     searched: Searched | None = None
     run: Run | None = None
     evaluation: Evaluation | None = None
-    build_s: float | None = None
-    size_bytes: int | None = None
+    built: Built | None = None
+    spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     intervals: NDArray[np.float64] | None = None
 
 
@@ -99,30 +111,38 @@ def run_plan(plan: Plan, store: Store, *, progress: bool) -> list[Outcome]:
     with Bars.show(len(plan.rows), wanted=progress) as bars:
         for _, group in itertools.groupby(plan.rows, key=lambda row: id(row.dataset)):
             rows = list(group)
-            evaluator = Evaluator(rows[0].dataset.qrels, plan.sweep.measures)
+            evaluators = {row.view: Evaluator(row.view.qrels, plan.sweep.measures) for row in rows}
             done: list[Outcome] = []
             for _, part in itertools.groupby(rows, key=lambda row: id(row.encoder)):
-                done += _run_encoder(plan, list(part), store, evaluator, bars)
+                done += _run_encoder(plan, list(part), store, evaluators, bars)
             outcomes += _with_intervals(plan, done)
     return outcomes
 
 
 def _with_intervals(plan: Plan, outcomes: list[Outcome]) -> list[Outcome]:
-    """Add the 95 % intervals of the means."""
-    evaluations = [one.evaluation for one in outcomes if one.evaluation is not None]
-    if not evaluations:
-        return outcomes
-    bounds = mean_intervals(
-        np.concatenate([evaluation.values for evaluation in evaluations]),
-        plan.sweep.compare.interval,
-        limits=[value_limits(name) for one in evaluations for name in one.measures],
-        draws=plan.sweep.compare.draws or DEFAULT_DRAWS,
-        seed=plan.sweep.seed,
-    )
-    parts = iter(np.split(bounds, len(evaluations)))
-    return [
-        one if one.evaluation is None else replace(one, intervals=next(parts)) for one in outcomes
-    ]
+    """Add the 95 % intervals of the means; those of one filter share their queries."""
+    found: dict[int, NDArray[np.float64]] = {}
+    for _, group in _by_view(outcomes):
+        evaluations = [one.evaluation for one in group if one.evaluation is not None]
+        bounds = mean_intervals(
+            np.concatenate([evaluation.values for evaluation in evaluations]),
+            plan.sweep.compare.interval,
+            limits=[value_limits(name) for one in evaluations for name in one.measures],
+            draws=plan.sweep.compare.draws or DEFAULT_DRAWS,
+            seed=plan.sweep.seed,
+        )
+        parts = np.split(bounds, len(evaluations))
+        found |= {id(outcome): part for outcome, part in zip(group, parts, strict=True)}
+    return [replace(one, intervals=found[id(one)]) if id(one) in found else one for one in outcomes]
+
+
+def _by_view(outcomes: Iterable[Outcome]) -> list[tuple[View, list[Outcome]]]:
+    """Group outcomes that have scores by the filter, in its order."""
+    groups: dict[View, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.evaluation is not None:
+            groups.setdefault(outcome.row.view, []).append(outcome)
+    return list(groups.items())
 
 
 @contextlib.contextmanager
@@ -140,7 +160,7 @@ def _failure_costs(rows: list[Row], done: dict[int, Outcome]) -> Iterator[None]:
 
 
 def _run_encoder(
-    plan: Plan, rows: list[Row], store: Store, evaluator: Evaluator, bars: Bars
+    plan: Plan, rows: list[Row], store: Store, evaluators: Mapping[View, Evaluator], bars: Bars
 ) -> list[Outcome]:
     sweep, dataset, choice = plan.sweep, rows[0].dataset, rows[0].encoder
     done = {id(row): Outcome(row, "skipped", row.missing) for row in rows if row.missing}
@@ -155,36 +175,107 @@ def _run_encoder(
             index = row.index.index
             with located("indexes", row.index.place):
                 index.check(*embeddings.documents.shape)
-        truth = find_truth(store, embeddings, sweep.metric, sweep.neighbour_recall)
+        k = sweep.neighbour_recall
+        truths = {
+            view: find_truth(store, embeddings, sweep.metric, k, view.mask)
+            for view in {row.view: None for row in usable}
+        }
+        work = _Work(plan, store, embeddings, truths, evaluators, _attributes(usable))
         for _, group in itertools.groupby(usable, key=lambda row: id(row.index)):
             part = list(group)
-            with _failure_costs(part, done):
-                built = build(store, embeddings, part[0].index.index)
+            with _failure_costs(part, done), contextlib.ExitStack() as stack:
+                built = work.build(part[0].index.index, stack)
                 for row in part:
-                    job = bars.job(f"{choice.label}, {row.shown}")
+                    job = bars.job(f"{choice.label}, {row.shown} {row.view.shown}".strip())
                     with job, _failure_costs([row], done):
-                        searched = search(
-                            store,
-                            embeddings,
-                            built,
-                            truth,
-                            k=sweep.k,
-                            settings=row.setting,
-                            timing=sweep.timing,
-                            neighbours=sweep.neighbour_recall,
-                            seed=sweep.seed,
-                        )
-                        run, evaluation = score(store, dataset, searched, evaluator, row.run_name)
-                        done[id(row)] = Outcome(
-                            row,
-                            "ok",
-                            searched=searched,
-                            run=run,
-                            evaluation=evaluation,
-                            build_s=built.build_s,
-                            size_bytes=built.size_bytes,
-                        )
+                        done[id(row)] = work.run(row, built)
     return [done[id(row)] for row in rows]
+
+
+def _attributes(rows: Sequence[Row]) -> Attributes | None:
+    """Return the attributes that the filters of one dataset use."""
+    filters = [row.view.where for row in rows if row.view.where is not None]
+    columns = sorted({one.column for where in filters for one in where.conditions})
+    if not columns:
+        return None
+    table = rows[0].dataset.attribute_table(columns)
+    parts = (str(value) for column in columns for value in (column, *table[column]))
+    return Attributes(table, fold_digests(parts))
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What all rows of one dataset and encoder share."""
+
+    plan: Plan
+    store: Store
+    embeddings: Embeddings
+    truths: Mapping[View, Truth]
+    evaluators: Mapping[View, Evaluator]
+    attributes: Attributes | None
+
+    def build(self, index: Index, stack: contextlib.ExitStack) -> list[Built]:
+        """Build with the sweep's seed, and with others where builds differ."""
+        sweep = self.plan.sweep
+        seeds = range(index.seed, index.seed + (sweep.build_seeds if index.seeded else 1))
+        made = []
+        for seed in seeds:
+            one = type(index)(
+                metric=index.metric, seed=seed, threads=index.threads, **asdict(index.parameters)
+            )
+            memory = sweep.timing.memory and seed == index.seed
+            built = build(self.store, self.embeddings, one, self.attributes, memory=memory)
+            stack.callback(built.close)
+            made.append(built)
+        return made
+
+    def run(self, row: Row, built: list[Built]) -> Outcome:
+        """Search and score one row, with every build; time the first."""
+        results = []
+        for place, one in enumerate(built):
+            found = self._search(row, one, timed=not place)
+            run, evaluation = score(
+                self.store, row.dataset, found, self.evaluators[row.view], row.run_name
+            )
+            results.append((found, run, evaluation))
+        found, run, evaluation = results[0]
+        spread: dict[str, tuple[float, float]] = {}
+        if len(built) > 1:
+            recall = f"neighbour_recall@{self.plan.sweep.neighbour_recall}"
+            columns: dict[str, list[float | None]] = {
+                name: [each.means[name] for _, _, each in results] for name in evaluation.measures
+            }
+            columns[recall] = [each.neighbour_recall for each, _, _ in results]
+            columns["build_s"] = [one.build_s for one in built]
+            for name, values in columns.items():
+                known = [value for value in values if value is not None]
+                if known:
+                    spread[name] = min(known), max(known)
+        return Outcome(
+            row,
+            "ok",
+            searched=found,
+            run=run,
+            evaluation=evaluation,
+            built=built[0],
+            spread=spread,
+        )
+
+    def _search(self, row: Row, built: Built, *, timed: bool) -> Searched:
+        sweep = self.plan.sweep
+        return search(
+            self.store,
+            self.embeddings,
+            built,
+            self.truths[row.view],
+            k=sweep.k,
+            settings=row.setting,
+            timing=sweep.timing if timed else None,
+            neighbours=sweep.neighbour_recall,
+            seed=sweep.seed,
+            where=row.view.where,
+            allowed=row.view.mask,
+        )
 
 
 def compare_rows(
@@ -195,14 +286,13 @@ def compare_rows(
     Returns
     -------
     list of (str, list of RowPair, Comparison)
-        Dataset, pairs, and their differences: pair by pair, measure by measure. All comparisons
-        of a dataset are one family.
+        Dataset (and filter), pairs, and their differences: pair by pair, measure by measure. All
+        comparisons of a dataset under one filter are one family.
     """
     options = plan.sweep.compare.options(plan.sweep.seed)
-    usable = [outcome for outcome in outcomes if outcome.evaluation is not None]
     results = []
-    for dataset, group in itertools.groupby(usable, key=lambda outcome: outcome.row.dataset.name):
-        mine = list(group)
+    for view, mine in _by_view(outcomes):
+        name = mine[0].row.dataset.name + (f", {view.shown}" if view.shown else "")
         references = [outcome for outcome in mine if outcome.row.shown == plan.reference]
         pairs = [
             RowPair(reference, candidate, "index")
@@ -219,5 +309,5 @@ def compare_rows(
             pairs=[(place[id(pair.candidate)], place[id(pair.reference)]) for pair in pairs],
             options=options,
         )
-        results.append((dataset, pairs, comparison))
+        results.append((name, pairs, comparison))
     return results

@@ -7,17 +7,22 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval_eval.datasets import Dataset, DatasetSource, dataset_source
 from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.evaluation import measure_depth, parse_measure, require_means
+from retrieval_eval.filters import Filter
 from retrieval_eval.indexes import INDEXES, Index, index_specification
 from retrieval_eval.parameters import Entry, expand_grid, parse_entry
 from retrieval_eval.plugins import own_code
+from retrieval_eval.qrels import Qrels
 from retrieval_eval.store import Store, digest
 from retrieval_eval.sweep.config import Sweep, SweepError, located
 
-__all__ = ["EncoderChoice", "IndexChoice", "Plan", "Row", "make_plan"]
+__all__ = ["EncoderChoice", "IndexChoice", "Plan", "Row", "View", "make_plan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,35 @@ class IndexChoice:
 
 
 @dataclass(frozen=True, eq=False)
+class View:
+    """A dataset as a filter leaves it.
+
+    Parameters
+    ----------
+    where : Filter or None
+        The filter; None lets every document pass.
+    mask : ndarray of bool, shape (n,), or None
+        Which documents pass.
+    qrels : Qrels
+        The judgments of those.
+    """
+
+    where: Filter | None
+    mask: NDArray[np.bool_] | None
+    qrels: Qrels
+
+    @property
+    def shown(self) -> str:
+        """The filter as tables show it."""
+        return "" if self.where is None else str(self.where)
+
+    @property
+    def selectivity(self) -> float:
+        """Share of the documents that pass, from 0 to 1."""
+        return 1.0 if self.mask is None else float(self.mask.mean())
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """One configuration: a row of the table.
 
@@ -93,6 +127,8 @@ class Row:
         The search setting as tables show it.
     setting : dict
         The search setting.
+    view : View
+        What the filter leaves of the dataset.
     """
 
     row_id: str
@@ -101,6 +137,7 @@ class Row:
     index: IndexChoice
     setting_shown: str
     setting: dict[str, Any]
+    view: View
 
     @property
     def shown(self) -> str:
@@ -115,7 +152,8 @@ class Row:
     @property
     def run_name(self) -> str:
         """A name that no other row of the sweep has."""
-        words = f"{self.dataset.name} {self.encoder.label} {self.shown}".replace("=", "")
+        parts = (self.dataset.name, self.encoder.label, self.shown, self.view.shown)
+        words = " ".join(filter(None, parts)).replace("=", "")
         kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in words)
         return f"{kept}.{self.row_id[:8]}"
 
@@ -191,12 +229,14 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
             index.index.require()
     datasets = [source.load(label, store) for label, source in sources]
     _refuse_repeats("dataset", [dataset.name for dataset in datasets])
+    views = {id(dataset): _views(sweep, dataset) for dataset in datasets}
     rows = [
-        _row(sweep, dataset, encoder, index, shown, setting)
+        _row(sweep, dataset, encoder, index, shown, setting, view)
         for dataset in datasets
         for encoder in encoders
         for index in indexes
         for shown, setting in index.settings
+        for view in views[id(dataset)]
     ]
     for dataset in datasets:
         _check_sizes(sweep, dataset, encoders, indexes)
@@ -253,6 +293,7 @@ def _row(
     index: IndexChoice,
     shown: str,
     setting: dict[str, Any],
+    view: View,
 ) -> Row:
     fields = {
         "corpus": dataset.corpus_fingerprint,
@@ -264,8 +305,32 @@ def _row(
         "k": sweep.k,
         "code": [own_code(type(encoder.encoder)), own_code(type(index.index))],
         "labels": [dataset.name, encoder.label, index.name],
+        **({"filter": view.where.as_mapping()} if view.where else {}),
     }
-    return Row(digest(fields), dataset, encoder, index, shown, setting)
+    return Row(digest(fields), dataset, encoder, index, shown, setting, view)
+
+
+def _views(sweep: Sweep, dataset: Dataset) -> list[View]:
+    """Apply each filter to a dataset; refuse one that leaves nothing to evaluate."""
+    views = []
+    for place, wanted in enumerate(sweep.filters):
+        if wanted is None or wanted == "none":
+            views.append(View(None, None, dataset.qrels))
+            continue
+        with located("filters", place):
+            where = Filter.parse(wanted)
+            columns = [one.column for one in where.conditions]
+            mask = where.mask(dataset.attribute_table(columns))
+            kept = [dataset.document_ids[row] for row in np.flatnonzero(mask)]
+            try:
+                views.append(View(where, mask, dataset.qrels.only_documents(kept)))
+            except InputError:
+                raise InputError(
+                    f"filter '{where}' lets {len(kept)} documents of dataset {dataset.name!r} "
+                    "pass, and none of them is judged: widen it"
+                ) from None
+    _refuse_repeats("filter", [view.shown or "none" for view in views])
+    return views
 
 
 def _refuse_repeats(kind: str, names: Sequence[str]) -> None:

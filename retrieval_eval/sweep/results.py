@@ -209,10 +209,26 @@ def _schema(plan: Plan) -> dict[str, Any]:
     import polars as pl
 
     floats = [f"{name}{end}" for name in plan.sweep.measures for end in ("", "_lo", "_hi")]
-    floats += ["latency_p50_s", "latency_p95_s", "qps", "build_s"]
+    floats += ["latency_p50_s", "latency_p95_s", "latency_p99_s", "qps", "build_s", "train_s"]
+    floats += [
+        f"{name}_seeds_{end}" for name in _spread_columns(plan) for end in ("lowest", "highest")
+    ]
     floats.append(f"neighbour_recall@{plan.sweep.neighbour_recall}")
+    texts = ["filter", "filtering", "served_by", "stored"]
     whole = ["size_bytes", "peak_rss_bytes", "n_queries", "queries_without_hits"]
-    return {**dict.fromkeys(floats, pl.Float64), **dict.fromkeys(whole, pl.Int64)}
+    return {
+        **dict.fromkeys(floats, pl.Float64),
+        **dict.fromkeys(whole, pl.Int64),
+        **dict.fromkeys(texts, pl.String),
+    }
+
+
+def _spread_columns(plan: Plan) -> list[str]:
+    """Name the columns whose spread over build seeds is kept."""
+    if plan.sweep.build_seeds == 1:
+        return []
+    recall = f"neighbour_recall@{plan.sweep.neighbour_recall}"
+    return [*plan.sweep.measures, recall, "build_s"]
 
 
 def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
@@ -226,6 +242,8 @@ def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "configuration": row.shown,
         "build_params": json.dumps(asdict(index.parameters)),
         "search_params": json.dumps(row.setting),
+        "filter": row.view.shown or None,
+        "selectivity": row.view.selectivity,
         "status": outcome.status,
         "message": outcome.message,
         "is_reference": row.shown == plan.reference,
@@ -241,10 +259,19 @@ def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     record[f"neighbour_recall@{plan.sweep.neighbour_recall}"] = recall
     record["latency_p50_s"] = times.latency_p50_s if times else None
     record["latency_p95_s"] = times.latency_p95_s if times else None
+    record["latency_p99_s"] = times.latency_p99_s if times else None
     record["qps"] = times.qps if times else None
-    record["build_s"] = outcome.build_s
-    record["size_bytes"] = outcome.size_bytes
-    record["peak_rss_bytes"] = None  # needs a process of its own: not measured yet
+    built = outcome.built
+    record["build_s"] = built.build_s if built else None
+    record["train_s"] = built.train_s if built else None
+    record["size_bytes"] = built.size_bytes if built else None
+    record["peak_rss_bytes"] = built.peak_rss_bytes if built else None
+    record["stored"] = index.stored if built else None
+    record["served_by"] = searched.served_by if searched else None
+    record["filtering"] = searched.filtering if searched else None
+    for name in _spread_columns(plan):
+        lowest, highest = outcome.spread.get(name, (None, None))
+        record[f"{name}_seeds_lowest"], record[f"{name}_seeds_highest"] = lowest, highest
     record["n_queries"] = len(evaluation.query_ids) if evaluation else None
     record["queries_without_hits"] = evaluation.missing if evaluation else None
     return record

@@ -121,6 +121,7 @@ def _facts(plan: Plan) -> Mapping[str, Any]:
         "datasets": {row.dataset.name: row.dataset.summary() for row in plan.rows},
         "versions": library_versions(
             "numpy", "ir-measures", "pytrec_eval-terrier", "polars", *sorted(names)
-        ),
+        )
+        | {name: text for row in plan.rows for name, text in row.index.index.versions().items()},
         "machine": {"processor": machine["processor"], "cores": machine["cores"]},
     }

@@ -280,7 +280,7 @@ def test_neighbours_of_real_vectors_equal_those_published(
 @given(
     seed=st.integers(0, 2**32 - 1),
     d=st.integers(1, 200),
-    offset=st.sampled_from([0.0, 3.0, 1e4]),
+    offset=st.sampled_from([0.0, 3.0, 1e4, 1e12]),
     exponent=st.integers(-60, 60),
 )
 def test_no_float32_score_is_farther_from_the_truth_than_the_bound(
@@ -373,7 +373,7 @@ def test_memory_stays_within_the_budget(metric: Metric, filtered: bool, tmp_path
     rng = np.random.default_rng(25)
     np.save(tmp_path / "documents.npy", rng.normal(size=(40_000, 64)).astype(np.float32))
     documents = np.load(tmp_path / "documents.npy", mmap_mode="r")
-    queries = rng.normal(size=(600, 64)).astype(np.float32)
+    queries = rng.normal(size=(3000, 64)).astype(np.float32)
     allowed = rng.random(40_000) < 0.9 if filtered else None
     exact_neighbours(documents[:100], queries, 10, metric)  # what is imported now stays
     budget = 2**20
@@ -381,7 +381,7 @@ def test_memory_stays_within_the_budget(metric: Metric, filtered: bool, tmp_path
     exact_neighbours(documents, queries, 10, metric, allowed=allowed, budget_bytes=budget)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    result, members = 16 * 600 * 10, 8 * 40_000 * filtered
+    result, members = 16 * 3000 * 10, 8 * 40_000 * filtered
     cached = 3 * 2**20  # what stays in a processor's cache: a mebibyte, and what NumPy makes of it
     assert documents.nbytes > 2 * (budget + cached)
     assert peak < budget + result + members + cached
