@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 import weakref
@@ -98,8 +99,9 @@ class MilvusIndex(Index):
     Every vector is flushed, indexed and loaded before the build ends, because Milvus scans what is
     not. milvus-lite builds a faiss index for each segment of a hundred thousand vectors or so, and
     goes through all documents in Python for each call, so that a query alone is slow and a batch is
-    not. Its number of threads is that of its own worker threads; `threads` does not reach them.
-    No seed reaches the library.
+    not. It sets ef and nprobe on the index that all calls share, so that calls wait for each other
+    here. `threads` does not reach its worker threads, nor does a seed reach the library. It prints
+    a warning of faiss where vectors are few for the lists.
 
     A filter on attributes, or a mask that lets up to 5000 documents pass, becomes an expression
     that the library applies while it searches; other masks are applied to what a search returns.
@@ -119,6 +121,7 @@ class MilvusIndex(Index):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._lock = threading.Lock()
         kind = self.parameters.kind
         self.seeded = kind != "FLAT"
         special = {"IVF_SQ8": "8-bit integers", "IVF_PQ": "product-quantised codes"}
@@ -300,6 +303,8 @@ class MilvusIndex(Index):
             "anns_field": _VECTOR,
             "search_params": {"metric_type": self._metric_type(), "params": settings},
         }
+        # milvus-lite sets ef and nprobe on the index that all calls share.
+        guard: Any = contextlib.nullcontext() if self._place is None else self._lock
         at_once = 1000
         if self._place is not None and self.metric == "l2" and self.parameters.kind == "FLAT":
             # There it makes an array of all differences.
@@ -310,7 +315,8 @@ class MilvusIndex(Index):
             scores = np.zeros((len(queries), k), dtype=np.float32)
             for start in range(0, len(queries), at_once):
                 data = list(queries[start : start + at_once])
-                found = self._client.search(self._collection, data=data, **options)
+                with guard:
+                    found = self._client.search(self._collection, data=data, **options)
                 for row, hits in enumerate(found, start=start):
                     labels[row, : len(hits)] = [hit["id"] for hit in hits]
                     scores[row, : len(hits)] = [hit["distance"] for hit in hits]

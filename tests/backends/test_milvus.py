@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,20 @@ def test_nothing_is_printed_and_nothing_left_behind(
     assert capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match="build or load it before searching"):
         index.search(vectors[:3], 5)
+
+
+def test_settings_do_not_mix_between_threads(close: Callable[[Index], Index]) -> None:
+    vectors = np.random.default_rng(4).normal(size=(2000, 16)).astype(np.float32)
+    index = close(get_index("milvus", M=2, ef_construction=4)).build(vectors)
+    queries = vectors[:30] + 0.5
+    expected = {ef: index.search(queries, 5, ef=ef).ids for ef in (5, 400)}
+    assert (expected[5] != expected[400]).any()
+
+    def search(ef: int) -> bool:
+        return bool((index.search(queries, 5, ef=ef).ids == expected[ef]).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(search, [5, 400] * 15))
 
 
 def test_a_search_writes_nothing_beside_a_saved_index(
