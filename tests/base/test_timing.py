@@ -140,7 +140,7 @@ def test_percentiles_are_not_means(clock: FakeClock) -> None:
 
 
 def test_throughput_is_that_of_the_median_repeat() -> None:
-    assert SearchTimes(0.1, 0.2, 5, (1.0, 4.0, 2.0), 100).qps == 50.0
+    assert SearchTimes(0.1, 0.2, 0.3, 5, (1.0, 4.0, 2.0), 100).qps == 50.0
 
 
 def test_the_callers_queries_are_not_changed_even_by_a_call_that_writes_into_its_own() -> None:

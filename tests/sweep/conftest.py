@@ -110,7 +110,7 @@ def settings() -> Callable[..., dict[str, Any]]:
             "k": 20,
             "measures": ["nDCG@10", "RR@10", "R@20"],
             "compare": {"draws": 200},
-            "timing": {"repeats": 1, "latency_queries": 4, "batch_queries": 4},
+            "timing": {"repeats": 1, "latency_queries": 4, "batch_queries": 4, "memory": False},
             "seed": 3,
             **changes,
         }

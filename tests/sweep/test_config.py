@@ -135,7 +135,8 @@ def test_every_shipped_index_specification_builds_its_backend(path: Path) -> Non
     assert index.name == content["backend"]
     settings = index.settings(content.get("search", {}))
     for name, value in content.get("parameters", {}).items():
-        assert getattr(index.parameters, name) == value
+        if name != "index":  # of an index around an index it is filled in with all parameters
+            assert getattr(index.parameters, name) == value
     for name, value in content.get("search", {}).items():
         assert getattr(settings, name) == value
     if path.stem.endswith("-defaults"):  # figures of others need a source that can be looked up
