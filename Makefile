@@ -6,17 +6,21 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint type bench bench-evaluate bench-compare validity clean
+.PHONY: demo test test-slow test-backends lint type bench bench-evaluate bench-compare bench-indexes validity clean
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
 
 test: $(VENV)/test.stamp
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest -m "not slow and not backends"
 
 # The long versions of tests, such as 20,000 mutations of files.
 test-slow: $(VENV)/test.stamp
 	$(VENV)/bin/python -m pytest -m slow
+
+# Backends with libraries or servers of their own: usearch, LanceDB, Milvus, PostgreSQL with pgvector.
+test-backends: $(VENV)/backends.stamp
+	$(VENV)/bin/python -m pytest -m backends tests/backends
 
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .
@@ -35,6 +39,11 @@ bench-compare: $(VENV)/demo.stamp
 
 validity: $(VENV)/demo.stamp
 	$(VENV)/bin/python benchmarks/validity.py
+
+# What the contract costs beside the libraries, and exact search beside faiss alone (20 minutes).
+bench-indexes: $(VENV)/demo.stamp
+	$(VENV)/bin/python benchmarks/overhead.py
+	$(VENV)/bin/python benchmarks/ground_truth.py
 
 # Against other libraries, in an environment of its own; 15 minutes and 3 GB of disk.
 bench-evaluate: $(VENV)-bench/bench.stamp
@@ -58,6 +67,10 @@ $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
 	$(PIP) -e ".[sentence-transformers,test]"
+	touch $@
+
+$(VENV)/backends.stamp: $(VENV)/test.stamp
+	$(PIP) -e ".[usearch,lancedb,pgserver,milvus]"
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt

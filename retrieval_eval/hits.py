@@ -50,7 +50,7 @@ class Hits:
                 f"hits need int64 ids and float32 scores, got {self.ids.dtype} "
                 f"and {self.scores.dtype}"
             )
-        if not np.array_equal(self.ids < 0, np.isneginf(self.scores)):
+        if not ((self.ids < 0) == (self.scores == -np.inf)).all():
             raise InputError("hits need the score -inf exactly where the id is -1")
 
     @property

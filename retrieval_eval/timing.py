@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -119,21 +119,21 @@ class ThreadLimit:
             raise InputError(f"threads is {threads}: it must be at least 1")
         self._threads = threads
         self._pools: list[Any] = []
-        self._before: list[list[int]] = []  # a stack: limits of one object may nest
+        self._before: list[list[tuple[Any, int]]] = []  # a stack: limits of one object may nest
         if threads is not None:
             from threadpoolctl import ThreadpoolController
 
             self._pools = ThreadpoolController().lib_controllers
 
     def __enter__(self) -> None:
-        self._before.append([pool.num_threads for pool in self._pools])
-        self._set([self._threads] * len(self._pools))
+        counts = [(pool, pool.num_threads) for pool in self._pools]
+        changed = [(pool, count) for pool, count in counts if count != self._threads]
+        self._before.append(changed)  # what has the count already is left alone: setting it costs
+        for pool, _ in changed:
+            pool.set_num_threads(self._threads)
 
     def __exit__(self, *_: object) -> None:
-        self._set(self._before.pop())
-
-    def _set(self, counts: Sequence[int | None]) -> None:
-        for pool, count in zip(self._pools, counts, strict=True):
+        for pool, count in self._before.pop():
             pool.set_num_threads(count)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
@@ -139,6 +140,7 @@ class Index(ABC):
         self.train_s: float | None = None
         self.build_s: float | None = None
         self._limit = ThreadLimit(None)
+        self._last: tuple[int, Mapping[str, Any], list[type], BoundSearch] | None = None
 
     # -- what a backend implements -------------------------------------------------------------
 
@@ -278,6 +280,7 @@ class Index(ABC):
                 )
         self.attributes = None if attributes is None else as_attributes(attributes, n)
         self.n, self.d = n, d
+        self._last = None
         self._load_libraries()
         with self._limit:
             start = perf_counter()
@@ -341,19 +344,33 @@ class Index(ABC):
             For an unbuilt index, a wrong shape, NaN or infinity, an unknown setting, or a filter
             on attributes that the index does not have.
         """
-        call = self.bind(k, where=where, **search)
+        if where is None:
+            call = self._bound_before(k, search)
+        else:
+            call = self.bind(k, where=where, **search)
         prepared, zero = self._prepare_queries(queries)
         with self._limit:
             labels, raw = call(prepared)
-        ids = np.full((len(prepared), k), -1, dtype=np.int64)
-        scores = np.full((len(prepared), k), -np.inf, dtype=np.float32)
-        width = labels.shape[1]
-        ids[:, :width] = labels
-        scores[:, :width] = self._similarities(raw)
+        ids = labels.astype(np.int64, copy=False)
+        scores = self._similarities(raw).astype(np.float32, copy=False)
+        if ids.shape[1] < k:
+            missing = ((0, 0), (0, k - ids.shape[1]))
+            ids = np.pad(ids, missing, constant_values=-1)
+            scores = np.pad(scores, missing, constant_values=-np.inf)
         if zero is not None:
-            ids[zero] = -1
-        scores[ids < 0] = -np.inf
+            ids = np.where(zero[:, None], -1, ids)
+        padding = ids < 0
+        if padding.any():
+            scores = np.where(padding, np.float32(-np.inf), scores)
         return Hits(ids, scores)
+
+    def _bound_before(self, k: int, search: Mapping[str, Any]) -> BoundSearch:
+        """Return the search last bound if this is the same one: checking settings takes a while."""
+        kinds = [type(value) for value in search.values()]  # 1 and 1.0 are equal, but not both fine
+        if self._last is None or self._last[:3] != (k, search, kinds):
+            # A copy: the caller may change a mapping inside, and pass it again.
+            self._last = (k, copy.deepcopy(search), kinds, self.bind(k, **search))
+        return self._last[3]
 
     def served_by(self, k: int, *, where: Where | None = None, **search: Any) -> str:
         """Say what serves such a query, in the library's own words where it can choose.
@@ -531,9 +548,14 @@ class Index(ABC):
             raise InputError(
                 f"index {self.name!r}: {what} must have shape (n, d), got {vectors.shape}"
             )
-        with np.errstate(over="ignore"):  # what overflows to infinity is refused below
-            prepared = np.ascontiguousarray(vectors, dtype=np.float32)
-        # One pass serves all checks: a square is NaN or infinite if any entry is.
+        if vectors.dtype == np.float32:
+            prepared = np.ascontiguousarray(vectors)
+        else:
+            with np.errstate(over="ignore"):  # what overflows to infinity is refused below
+                prepared = np.ascontiguousarray(vectors, dtype=np.float32)
+        # The sum of squares is NaN or infinite if any entry is, and finite if nothing is wrong.
+        if self.metric != "cosine" and np.isfinite(np.vdot(prepared, prepared)):
+            return prepared, None
         squares = np.einsum("nd,nd->n", prepared, prepared, dtype=np.float64)
         if not (squares <= _LONGEST).all():
             row = int(np.flatnonzero(~(squares <= _LONGEST))[0])
