@@ -258,6 +258,7 @@ class LanceDbIndex(Index):
 
     def _bound(self, k: int, search: Any, condition: str | None) -> BoundSearch:
         def call(queries: NDArray[np.float32]) -> RawHits:
+            self._require_built("searching")  # it may have been closed since
             if not len(queries):
                 return finds_nothing(queries)
             # Many queries in one call share their plan, and without an index the table's scan.

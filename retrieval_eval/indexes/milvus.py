@@ -311,6 +311,7 @@ class MilvusIndex(Index):
             at_once = max(1, min(at_once, _SCRATCH_FLOATS // (self.n * self.d)))
 
         def call(queries: NDArray[np.float32]) -> RawHits:
+            self._require_built("searching")  # it may have been closed since
             labels = np.full((len(queries), k), -1, dtype=np.int64)
             scores = np.zeros((len(queries), k), dtype=np.float32)
             for start in range(0, len(queries), at_once):

@@ -129,6 +129,7 @@ class UsearchIndex(Index):
         ef = max(search.ef, k)
 
         def call(queries: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+            self._require_built("searching")  # it may have been closed since
             self._check_range(queries, "queries")
             with lock:
                 graph.expansion_search = ef

@@ -378,3 +378,13 @@ def test_the_stored_type_is_stated() -> None:
     assert stored == {"ivf-pq": "product-quantised codes", "ivf-hnsw-sq": "8-bit integers"}
     assert get_index("lancedb", kind="none").seeded is False
     assert get_index("lancedb").seeded is True
+
+
+def test_a_bound_search_of_a_closed_index_is_refused(vectors: NDArray[np.float32]) -> None:
+    index = get_index("lancedb", kind="none").build(vectors)
+    call = index.bind(3)
+    index.search(vectors[:1], 3)
+    index.close()
+    for search in (lambda: call(vectors[:1]), lambda: index.search(vectors[:1], 3)):
+        with pytest.raises(InputError, match="build or load it before searching"):
+            search()

@@ -192,3 +192,13 @@ def test_one_thread_builds_the_same_file_and_no_seed_changes_it(
 def test_a_single_link_a_vector_is_refused() -> None:
     with pytest.raises(InputError, match="'M' is 1"):
         get_index("usearch", M=1)
+
+
+def test_a_bound_search_of_a_closed_index_is_refused(vectors: NDArray[np.float32]) -> None:
+    index = get_index("usearch", threads=1).build(vectors)
+    call = index.bind(3)
+    index.search(vectors[:1], 3)
+    index.close()
+    for search in (lambda: call(vectors[:1]), lambda: index.search(vectors[:1], 3)):
+        with pytest.raises(InputError, match="build or load it before searching"):
+            search()
