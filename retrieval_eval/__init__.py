@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Measure,
         evaluate,
     )
+    from retrieval_eval.filters import Filter
     from retrieval_eval.hits import Hits
     from retrieval_eval.ids import Ids
     from retrieval_eval.indexes import Index, get_index
@@ -47,6 +48,7 @@ _HOME = {
     "Evaluation": "evaluation",
     "EvaluationOptions": "evaluation",
     "Evaluator": "evaluation",
+    "Filter": "filters",
     "Hits": "hits",
     "Ids": "ids",
     "Index": "indexes",
@@ -81,6 +83,7 @@ __all__ = [
     "Evaluation",
     "EvaluationOptions",
     "Evaluator",
+    "Filter",
     "Hits",
     "Ids",
     "Index",

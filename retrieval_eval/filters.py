@@ -207,7 +207,7 @@ class Filter:
         return mask if len(mask) == attributes.height else np.full(attributes.height, mask[0])
 
 
-_KINDS = {"Boolean": "true or false", "Int64": "whole numbers", "Float64": "numbers"}
+_KINDS = {"Boolean": "true or false", "Int64": "whole numbers of 64 bits", "Float64": "numbers"}
 _KINDS["String"] = "text"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
@@ -298,6 +298,6 @@ def _fits(value: Value, kind: Any) -> bool:
         return isinstance(value, bool)
     if str(kind) == "String":
         return isinstance(value, str)
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         return False
     return isinstance(value, int if str(kind) == "Int64" else int | float)

@@ -158,6 +158,7 @@ class Combinator(Index):
 
     def close(self) -> None:
         """Close the inner index."""
+        super().close()
         self.inner.close()
 
     def _train(self, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None) -> bool:

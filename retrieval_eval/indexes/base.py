@@ -383,6 +383,8 @@ class Index(ABC):
 
     def close(self) -> None:
         """Let go of connections and files; the index cannot be searched after that."""
+        self._last = None
+        self.n = 0
 
     def save(self, folder: str | Path) -> None:
         """Write the built index, and the checksums that :meth:`load` verifies.

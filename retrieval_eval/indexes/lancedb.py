@@ -319,8 +319,8 @@ class LanceDbIndex(Index):
 
     def close(self) -> None:
         """Let go of the table, and remove its folder if that is a temporary one."""
+        super().close()
         self._let_go()
-        self.n = 0
 
     def _let_go(self) -> None:
         self._table, self._place = None, None

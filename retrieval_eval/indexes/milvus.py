@@ -418,8 +418,8 @@ class MilvusIndex(Index):
 
     def close(self) -> None:
         """Stop the embedded server and remove its files, or drop a collection not saved."""
+        super().close()
         self.close_collection()
-        self.n = 0
 
     def close_collection(self) -> None:
         """Let go of the client and of what it has made; :meth:`build` begins with it too."""

@@ -370,6 +370,7 @@ class PgvectorIndex(Index):
 
     def close(self) -> None:
         """Close the connection; a table that was never saved is dropped. The server stays."""
+        super().close()
         if self._table is not None:
             self._table.close()
             self._table = None

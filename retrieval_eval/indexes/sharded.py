@@ -115,5 +115,6 @@ class ShardedIndex(Combinator):
 
     def close(self) -> None:
         """Close every part."""
-        for shard in self._shards or (self.inner,):
+        super().close()
+        for shard in self._shards:
             shard.close()

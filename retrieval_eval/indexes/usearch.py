@@ -164,6 +164,7 @@ class UsearchIndex(Index):
 
     def close(self) -> None:
         """Let go of the graph, and of the file it may be mapped from."""
+        super().close()
         if self._usearch is not None:
             self._usearch.reset()
         self._usearch, self.n = None, 0

@@ -81,6 +81,7 @@ def test_a_filter_that_means_nothing_is_refused(wanted: dict[str, Any], rule: st
         ({"yaer": 3}, "Did you mean 'year'"),
         ({"year": "1999"}, "'1999' is compared with attribute 'year', which holds whole numbers"),
         ({"year": 1999.5}, "whole numbers"),
+        ({"year": 10**400}, "whole numbers of 64 bits"),
         ({"lang": 3}, "which holds text"),
         ({"free": 1}, "which holds true or false"),
         ({"score": True}, "which holds numbers"),
