@@ -382,7 +382,7 @@ class Index(ABC):
         return self._served_by(k, self.settings(search), selection)
 
     def close(self) -> None:
-        """Let go of connections and files; the index cannot be searched after that."""
+        """Let go of connections and files; build the index again to search it after that."""
         self._last = None
         self.n = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.filters import Condition, Equals, Filter, OneOf, Value
+from retrieval_eval.indexes._expressions import Dialect
 from retrieval_eval.indexes._faiss import check_divides
 from retrieval_eval.indexes.base import BoundSearch, Filtering, Index
 from retrieval_eval.indexes.selection import RawHits, Selection, finds_nothing, post_filtered
@@ -30,7 +29,6 @@ _POINTS_PER_PARTITION = 256
 """What the library asks for (its ``sample_rate``)."""
 _LONGEST_LIST = 5000
 """Row numbers in a condition; each thousand adds some milliseconds to a query."""
-_LARGEST_INT = 2**63 - 1
 _THREADS = "LANCE_CPU_THREADS"
 _STORED = {
     "ivf-pq": "product-quantised codes",
@@ -275,7 +273,9 @@ class LanceDbIndex(Index):
     def _condition(self, selection: Selection) -> str | None:
         """Write what passes in SQL; None where that would be too long."""
         if selection.filter is not None and self.attributes is not None:
-            condition = _in_sql(selection.filter, self.attributes.columns, self.attributes.dtypes)
+            condition = _SQL.write(
+                selection.filter, self.attributes.columns, self.attributes.dtypes
+            )
             if condition is not None:
                 return condition
         n = len(selection.mask)
@@ -342,45 +342,8 @@ def _as_hits(
     return labels, far
 
 
-def _in_sql(wanted: Filter, names: list[str], kinds: list[Any]) -> str | None:
-    """Write a filter as a condition on the numbered columns; None for a value SQL cannot hold."""
-    parts = []
-    for one in wanted.conditions:
-        position = names.index(one.column)
-        part = _condition_in_sql(one, f"a{position}", is_float=str(kinds[position]) == "Float64")
-        if part is None:
-            return None
-        parts.append(part)
-    return " AND ".join(parts)
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
-def _condition_in_sql(one: Condition, column: str, *, is_float: bool) -> str | None:
-    if isinstance(one, Equals):
-        pairs: list[tuple[str, tuple[Value, ...]]] = [("=", (one.value,))]
-    elif isinstance(one, OneOf):
-        pairs = [("IN", one.values)]
-    else:
-        ends = (("<=", one.high), (">=", one.low))
-        pairs = [(sign, (end,)) for sign, end in ends if end is not None]
-    parts = []
-    for sign, values in pairs:
-        literals = [_literal(value, is_float=is_float) for value in values]
-        written = [literal for literal in literals if literal is not None]
-        if len(written) < len(literals):
-            return None
-        parts.append(
-            f"{column} {sign} " + (f"({', '.join(written)})" if sign == "IN" else written[0])
-        )
-    return " AND ".join(parts)
-
-
-def _literal(value: Value, *, is_float: bool) -> str | None:
-    """Write a value so that no text can end its quotes; None for what has no literal."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    if not is_float:
-        return str(value) if abs(value) <= _LARGEST_INT else None
-    number = float(value)
-    return repr(number) if math.isfinite(number) else None
+_SQL = Dialect(equals="=", one_of="IN", both=" AND ", brackets=("(", ")"), text=_quoted)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError, RetrievalEvalError
-from retrieval_eval.filters import Condition, Equals, Filter, OneOf, Value
+from retrieval_eval.indexes._expressions import Dialect
 from retrieval_eval.indexes._faiss import check_divides
 from retrieval_eval.indexes.base import BoundSearch, Filtering, Index
 from retrieval_eval.indexes.selection import RawHits, Selection, post_filtered
@@ -41,7 +40,6 @@ _LARGEST_K = 16_384
 """What a server returns for a query at most, and takes of queries at once."""
 _LONGEST_LIST = 5000
 _LONGEST_TEXT = 65_535
-_LARGEST_INT = 2**63 - 1
 _MESSAGE_BYTES = 16 * 2**20
 _SCRATCH_FLOATS = 2**26
 _PATIENCE_S = 3600.0
@@ -328,14 +326,11 @@ class MilvusIndex(Index):
     def _expression(self, selection: Selection) -> str | None:
         """Write what passes as an expression; None where that would be too long."""
         if selection.filter is not None and self.attributes is not None:
-            expression = _in_milvus(
-                selection.filter,
-                self.attributes.columns,
-                self._filterable(),
-                self.attributes.dtypes,
-            )
-            if expression is not None:
-                return expression
+            names, usable = self.attributes.columns, self._filterable()
+            if all(names.index(one.column) in usable for one in selection.filter.conditions):
+                expression = _EXPRESSION.write(selection.filter, names, self.attributes.dtypes)
+                if expression is not None:
+                    return expression
         if selection.matches == len(selection.mask):
             return ""
         if selection.matches <= _LONGEST_LIST:
@@ -488,49 +483,10 @@ def _leave(client: Any, collection: str | None) -> None:
         client.close()
 
 
-def _in_milvus(
-    wanted: Filter, names: list[str], filterable: list[int], kinds: list[Any]
-) -> str | None:
-    """Write a filter as an expression; None for a value or an attribute that has no form there."""
-    parts = []
-    for one in wanted.conditions:
-        position = names.index(one.column)
-        if position not in filterable:
-            return None
-        part = _written(one, f"a{position}", is_float=str(kinds[position]) == "Float64")
-        if part is None:
-            return None
-        parts.append(part)
-    return " and ".join(parts)
+def _quoted(text: str) -> str | None:
+    if not text.isprintable():  # line ends and the like have no escape that all versions know
+        return None
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _written(one: Condition, column: str, *, is_float: bool) -> str | None:
-    if isinstance(one, Equals):
-        pairs: list[tuple[str, tuple[Value, ...]]] = [("==", (one.value,))]
-    elif isinstance(one, OneOf):
-        pairs = [("in", one.values)]
-    else:
-        ends = (("<=", one.high), (">=", one.low))
-        pairs = [(sign, (end,)) for sign, end in ends if end is not None]
-    parts = []
-    for sign, values in pairs:
-        literals = [_literal(value, is_float=is_float) for value in values]
-        known = [literal for literal in literals if literal is not None]
-        if len(known) < len(literals):
-            return None
-        parts.append(f"{column} {sign} " + (f"[{', '.join(known)}]" if sign == "in" else known[0]))
-    return " and ".join(parts)
-
-
-def _literal(value: Value, *, is_float: bool) -> str | None:
-    """Write a value so that no text can end its quotes; None for what has no literal."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        if not value.isprintable():  # line ends and the like have no escape that all versions know
-            return None
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if not is_float:
-        return str(value) if abs(value) <= _LARGEST_INT else None
-    number = float(value)
-    return repr(number) if math.isfinite(number) else None
+_EXPRESSION = Dialect(equals="==", one_of="in", both=" and ", brackets=("[", "]"), text=_quoted)

@@ -176,7 +176,7 @@ class PgvectorIndex(Index):
     def _build(self, vectors: NDArray[np.float32]) -> None:
         from psycopg import sql
 
-        self.close()  # what an earlier build left
+        self._let_go()  # what an earlier build left
         own = self.parameters
         columns = column_definitions(self.attributes)
         table = self._open(f"retrieval_eval_{uuid.uuid4().hex}", kept=False)
@@ -371,6 +371,9 @@ class PgvectorIndex(Index):
     def close(self) -> None:
         """Close the connection; a table that was never saved is dropped. The server stays."""
         super().close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._table is not None:
             self._table.close()
             self._table = None

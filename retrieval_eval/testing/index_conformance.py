@@ -442,6 +442,15 @@ class IndexConformance:
             with pytest.raises(InputError, match="cannot be memory-mapped"):
                 type(index).load(tmp_path / "index", memory_map=True)
 
+    def test_a_closed_index_refuses_to_search(self, make: Make) -> None:
+        documents = _sample("cosine").documents
+        index = make().build(documents)
+        index.search(documents[:2], 3)
+        index.close()
+        with pytest.raises(InputError, match="build or load it before searching"):
+            index.search(documents[:2], 3)
+        assert index.build(documents).search(documents[:2], 3).ids.shape == (2, 3)
+
     def test_identity_and_size_are_plain_values(self, make: Make) -> None:
         index = make()
         assert json.loads(json.dumps(index.identity())) == index.identity()

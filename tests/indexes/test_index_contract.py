@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.hits import Hits
 from retrieval_eval.indexes import INDEXES, Index, get_index
 from retrieval_eval.indexes import hnsw as hnsw_module
 from retrieval_eval.neighbours import METRICS, Metric, exact_neighbours, true_scores
+from retrieval_eval.testing.index_conformance import assert_contract, assert_equal_hits
 
 Vectors = NDArray[np.float32]
 Make = Callable[..., Index]
@@ -71,26 +71,6 @@ def documents() -> Vectors:
 @pytest.fixture(scope="module")
 def queries() -> Vectors:
     return np.random.default_rng(8).normal(size=(Q, D)).astype(np.float32)
-
-
-def assert_contract(hits: Hits, n_queries: int, k: int, n: int) -> None:
-    assert hits.ids.shape == hits.scores.shape == (n_queries, k)
-    assert hits.ids.dtype == np.int64
-    assert hits.scores.dtype == np.float32
-    assert hits.ids.min(initial=0) >= -1
-    assert hits.ids.max(initial=-1) < n
-    assert not np.isnan(hits.scores).any()
-    np.testing.assert_array_equal(hits.ids == -1, np.isneginf(hits.scores))
-    for ids, scores in zip(hits.ids, hits.scores, strict=True):
-        found = ids[ids >= 0]
-        assert len(set(found.tolist())) == len(found)
-        assert (ids[: len(found)] == found).all(), "padding comes last"
-        assert (np.diff(scores[: len(found)]) <= 0).all()
-
-
-def assert_equal_hits(first: Hits, second: Hits) -> None:
-    np.testing.assert_array_equal(first.ids, second.ids)
-    np.testing.assert_array_equal(first.scores, second.scores)
 
 
 def refusal(action: Callable[[], object]) -> str | None:
