@@ -55,11 +55,14 @@ def _run(
         from retrieval_eval.report.terminal import print_table
 
         plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
-        columns = [("dataset", False), ("encoder", False), ("configuration", False), ("", False)]
-        cells = [
-            (row.dataset.name, row.encoder.label, row.shown, "skipped" if row.missing else "run")
-            for row in plan.rows
-        ]
+        filtered = any(row.view.where is not None for row in plan.rows)
+        names = ["dataset", "encoder", "configuration", *(["filter"] if filtered else []), ""]
+        columns = [(name, False) for name in names]
+        cells = []
+        for row in plan.rows:
+            done = "skipped" if row.missing else "run"
+            where = [row.view.shown or "none"] if filtered else []
+            cells.append([row.dataset.name, row.encoder.label, row.shown, *where, done])
         print_table(columns, cells)
         for note in plan.notes():
             say(f"note: {note}")

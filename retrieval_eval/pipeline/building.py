@@ -64,6 +64,11 @@ class Built:
         peak: int | None = self.artefact.meta["peak_rss_bytes"]
         return peak
 
+    @property
+    def message(self) -> str:
+        """What could not be measured, and why; else empty."""
+        return str(self.artefact.meta["message"])
+
     def close(self) -> None:
         """Close the index, if it was needed."""
         if "index" in self.__dict__:
@@ -140,15 +145,18 @@ def build(
             size = fresh.size_bytes()
         finally:
             fresh.close()
-        peak = None
+        peak, reason = None, ""
         if memory and fresh.in_process:
-            peak = peak_memory(type(index), folder, facts, embeddings.queries, index.threads)
+            peak, reason = peak_memory(
+                type(index), folder, facts, embeddings.queries, index.threads
+            )
         return {
             **facts,
             "build_s": fresh.build_s,
             "train_s": fresh.train_s,
             "size_bytes": size,
             "peak_rss_bytes": peak,
+            "message": reason,
         }
 
     found = store.get_or_make("indexes", fields, make, usable=type(index).intact)

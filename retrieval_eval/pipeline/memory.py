@@ -31,7 +31,7 @@ def peak_memory(
     facts: Mapping[str, Any],
     queries: NDArray[np.floating],
     threads: int | None,
-) -> int | None:
+) -> tuple[int | None, str]:
     """Load an index in a fresh process, answer ten queries, and return its peak memory.
 
     Parameters
@@ -50,16 +50,13 @@ def peak_memory(
     Returns
     -------
     int or None
-        Peak resident memory in bytes, the interpreter and its libraries included; None where the
-        system does not tell it.
-
-    Raises
-    ------
-    RuntimeError
-        If the process fails.
+        Peak resident memory in bytes, the interpreter and its libraries included; None where it
+        could not be measured.
+    str
+        Why it could not; else empty.
     """
     if not Path("/proc/self/status").is_file():
-        return None
+        return None, "this system does not tell a process its peak memory"
     with tempfile.TemporaryDirectory() as scratch:
         asked = Path(scratch) / "queries.npy"
         np.save(asked, np.asarray(queries[:_QUERIES], dtype=np.float32))
@@ -70,18 +67,21 @@ def peak_memory(
             "queries": str(asked),
             "threads": threads,
         }
-        done = subprocess.run(  # noqa: S603 (this interpreter, and this module)
-            [sys.executable, "-m", __name__],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    if done.returncode:
+        try:
+            done = subprocess.run(  # noqa: S603 (this interpreter, and this module)
+                [sys.executable, "-m", __name__],
+                input=json.dumps(job),
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None, f"peak memory: a fresh process took more than {_SECONDS} s"
+    if done.returncode:  # such as a class that only this process can import
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"a fresh process could not search the index: {last}")
-    return int(json.loads(done.stdout)["peak_rss_bytes"])
+        return None, f"peak memory: a fresh process could not search the index: {last}"
+    return int(json.loads(done.stdout)["peak_rss_bytes"]), ""
 
 
 def _search_and_report() -> None:

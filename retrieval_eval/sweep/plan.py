@@ -351,8 +351,19 @@ def _dataset(entry: Entry) -> tuple[str, DatasetSource]:
 
 
 def _shown(name: str, values: Mapping[str, Any]) -> str:
-    pairs = (f"{key}={value}" for key, value in values.items())
+    pairs = (f"{key}={_value(value)}" for key, value in values.items())
     return " ".join([name, *pairs]).strip()
+
+
+def _value(value: Any) -> str:
+    """Print an index inside a parameter as ``ivf-pq(nlist=64 m=16)``, its settings alike."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    if len(value) == 1:
+        ((name, inner),) = value.items()
+        if inner is None or isinstance(inner, Mapping):
+            return f"{name}({_shown('', inner)})" if inner else str(name)
+    return f"({_shown('', value)})"
 
 
 def _why_missing(thing: Encoder | Index) -> str | None:

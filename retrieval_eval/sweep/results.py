@@ -245,7 +245,7 @@ def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "filter": row.view.shown or None,
         "selectivity": row.view.selectivity,
         "status": outcome.status,
-        "message": outcome.message,
+        "message": outcome.message or (outcome.built.message if outcome.built else ""),
         "is_reference": row.shown == plan.reference,
     }
     evaluation, intervals = outcome.evaluation, outcome.intervals

@@ -175,8 +175,29 @@ def test_the_leaderboard_shows_filters(
 
 def test_inner_grids_make_rows_of_their_own(finished: Results) -> None:
     shown = finished.rows.filter(pl.col("index") == "refine")["configuration"].unique()
-    assert len(shown) == 4
-    assert all("nlist" in text and "depth" in text for text in shown)
+    assert set(shown) == {
+        f"refine index=ivf-flat(nlist={nlist}) depth={depth}"
+        for nlist in (2, 4)
+        for depth in (20, 60)
+    }
+
+
+def test_a_dry_run_lists_filters(
+    cli: Callable[..., tuple[int, str, str]], described: Path, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        f"name: dry\ndatasets: ['{described}']\nencoders: [{{lsa: {{dim: 8}}}}]\nk: 20\n"
+        "measures: [nDCG@10]\nindexes: [{refine: {index: flat, search: {index: {}}}}]\n"
+        "filters: [none, {kind: a}]\n"
+    )
+    code, out, _ = cli("run", str(sweep), "--dry-run")
+    assert code == 0
+    assert [line.split()[-2:] for line in out.splitlines() if line.endswith("run")] == [
+        ["none", "run"],
+        ["a", "run"],
+    ]
+    assert "kind = a" in out
 
 
 @pytest.mark.parametrize(
