@@ -31,7 +31,7 @@ def local_intrinsic_dimensionality(
         the estimate steadier and less local.
     metric : {'l2', 'cosine'}
         Distances are Euclidean, under 'cosine' between the normalised vectors.
-    budget_bytes : int, default 256 MiB
+    budget_bytes : int, default 512 MiB
         Memory for blocks, at least 1; see :func:`retrieval_eval.neighbours.exact_neighbours`.
 
     Returns

@@ -1,26 +1,21 @@
 """Exact search: float32 proposes, float64 decides, a rounding bound proves nothing is missed.
 
-Under every metric the order of the documents is that of their inner products or distances with
-one query, and neither a common shift of the documents nor a common scale changes it. So what
-float32 sees is shifted to the documents' mean and scaled to a length near 1.
+What float32 sees of the vectors is decided in :mod:`retrieval_eval.neighbours.space`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.neighbours.scores import Floats, Metric, blocks, true_scores
+from retrieval_eval.neighbours.space import TASK_BYTES, Asked, Documents, in_threads
 
 __all__ = ["BUDGET_BYTES", "exact_neighbours"]
 
-BUDGET_BYTES = 256 * 2**20
-_SPARE = 16  # candidates beyond k: most queries of real vectors are proven by fewer
-_SURVIVOR_BLOCK_BYTES = 8 * 2**20
+BUDGET_BYTES = 512 * 2**20
+_SPARE = 8  # candidates beyond k: real vectors are proven by fewer, and each costs time
 
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -36,10 +31,11 @@ def exact_neighbours(
 ) -> Found:
     """Find the true k nearest documents of each query.
 
-    Candidates come from a float32 search of centred vectors, with some to spare, and are scored
-    again in float64. Where the float32 rounding bound, ``(d + 8) * 2**-24`` of the product of
-    norms, does not prove that no other document can belong to the k best, every document that the
-    bound cannot rule out is scored in float64. So the result is exact, far from the origin too.
+    Candidates come from a float32 search, of centred vectors unless they lie around the origin
+    already, with some to spare, and are scored again in float64. Where the float32 rounding bound,
+    ``(d + 8) * 2**-24`` of the product of norms, does not prove that no other document can belong
+    to the k best, every document that the bound cannot rule out is scored in float64. So the
+    result is exact, far from the origin too.
 
     Parameters
     ----------
@@ -54,8 +50,9 @@ def exact_neighbours(
     allowed : ndarray of bool, shape (n,), optional
         Which documents may be neighbours, as in filtered search; by default all. If they are fewer
         than k, padding fills the rest of each row.
-    budget_bytes : int, default 256 MiB
-        Memory for blocks of documents and of candidates, at least 1. The result comes on top, 16
+    budget_bytes : int, default 512 MiB
+        Memory for blocks of documents and of candidates, at least 1. What is not needed is not
+        taken. The result comes on top, 16
         bytes for each neighbour; so do the row numbers of allowed documents, 8 bytes each, and
         some tens of megabytes inside faiss. Less is slower, never less exact.
 
@@ -74,7 +71,7 @@ def exact_neighbours(
 
     Notes
     -----
-    faiss uses as many threads as it was set to; nothing changes that setting.
+    Search uses as many threads as faiss is set to; nothing changes that setting.
 
     Examples
     --------
@@ -98,12 +95,14 @@ def exact_neighbours(
     count = n if members is None else len(members)
     if count == 0 or len(queries) == 0:
         return ids, scores
-    searched = _Documents.of(documents, members, metric)
+    searched = Documents.of(documents, members, metric, queries)
     take = min(k, count)
     bytes_per_query = 12 * d + 64 * (take + _SPARE)
-    for rows in blocks(len(queries), bytes_per_query, budget_bytes // 2):
+    # Most of the memory goes to the documents: faiss starts anew, without the k best so far, in
+    # each of their blocks.
+    for rows in blocks(len(queries), bytes_per_query, budget_bytes // 4):
         ids[rows, :take], scores[rows, :take] = _nearest(
-            searched, queries[rows], take, budget_bytes // 2
+            searched, queries[rows], take, budget_bytes * 3 // 4
         )
     return ids, scores
 
@@ -118,134 +117,25 @@ def _members(allowed: NDArray[np.bool_], n: int) -> NDArray[np.int64] | None:
     return None if allowed.all() else np.flatnonzero(allowed)
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """Queries as float32 sees them; a true score s is ``s * factors - offsets`` there."""
-
-    vectors: NDArray[np.float32]
-    norms: NDArray[np.float64]
-    factors: NDArray[np.float64]
-    offsets: NDArray[np.float64]
-    scale: float
-
-    def __getitem__(self, rows: NDArray[np.intp]) -> _Asked:
-        return _Asked(
-            self.vectors[rows],
-            self.norms[rows],
-            self.factors[rows],
-            self.offsets[rows],
-            self.scale,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Documents:
-    """The documents that may be found; `centre` and `reach` are their mean and greatest distance.
-
-    Under cosine these are of the normalised documents, whose inner products are the scores.
-    """
-
-    vectors: Floats
-    members: NDArray[np.int64] | None
-    metric: Metric
-    centre: NDArray[np.float64]
-    reach: float
-
-    @classmethod
-    def of(cls, vectors: Floats, members: NDArray[np.int64] | None, metric: Metric) -> _Documents:
-        """Measure the documents, in two passes."""
-        origin = cls(vectors, members, metric, np.zeros(vectors.shape[1]), 0.0)
-        total = np.zeros(vectors.shape[1])
-        for _, chunk in origin.chunks(slice(0, origin.count)):
-            total += chunk.sum(axis=0)
-        centred = cls(vectors, members, metric, total / origin.count, 0.0)
-        farthest = 0.0
-        for _, chunk in centred.chunks(slice(0, centred.count)):
-            farthest = max(farthest, float(np.einsum("nd,nd->n", chunk, chunk).max()))
-        return cls(vectors, members, metric, centred.centre, float(np.sqrt(farthest)))
-
-    @property
-    def count(self) -> int:
-        return len(self.vectors) if self.members is None else len(self.members)
-
-    def ids_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of the collection that stand at these places among the members."""
-        return places if self.members is None else self.members[places]
-
-    def chunks(self, rows: slice) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Yield places within `rows` and their vectors, (normalised and) centred, in float64."""
-        for part in blocks(rows.stop - rows.start, 16 * self.vectors.shape[1]):
-            places = slice(rows.start + part.start, rows.start + part.stop)
-            picked = self.vectors[places if self.members is None else self.members[places]]
-            chunk = picked.astype(np.float64)
-            if self.metric == "cosine":
-                norms = np.sqrt(np.einsum("nd,nd->n", chunk, chunk))[:, None]
-                np.divide(chunk, norms, out=chunk, where=norms > 0)
-            chunk -= self.centre
-            yield part, chunk
-
-    def write(self, rows: slice, scale: float, out: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Write centred and scaled vectors into a buffer, and return the part of it in use."""
-        for part, chunk in self.chunks(rows):
-            np.multiply(chunk, scale, out=out[part], casting="same_kind")
-        return out[: rows.stop - rows.start]
-
-    def ask(self, queries: Floats) -> _Asked:
-        """Shift and scale queries as the documents are."""
-        asked = queries.astype(np.float64)
-        if self.metric == "l2":  # one scale for both sides keeps squares within float32
-            asked -= self.centre
-            norms = np.linalg.norm(asked, axis=1)
-            scale = _power_of_two_below(max(self.reach, norms.max(initial=0.0)))
-            asked *= scale
-            factors, offsets = np.full(len(asked), scale**2), np.zeros(len(asked))
-        else:  # a query's own length changes none of its order
-            scale = _power_of_two_below(self.reach)
-            norms = np.linalg.norm(asked, axis=1)
-            lengths = np.where(norms > 0, norms, 1.0)
-            asked /= lengths[:, None]
-            factors = scale / (lengths if self.metric == "ip" else np.ones(len(asked)))
-            offsets = (asked @ self.centre) * scale
-        vectors = np.ascontiguousarray(asked, dtype=np.float32)
-        return _Asked(vectors, np.linalg.norm(asked, axis=1), factors, offsets, scale)
-
-    def bound(self, asked: _Asked, reach: float) -> NDArray[np.float64]:
-        """Bound the error of a float32 score of any document whose scaled norm is `reach`.
-
-        A sum of d rounded products is off by d units of ``2**-24``, in whatever order; rounding
-        both vectors, and for distances adding three terms, takes a few more. Underflow adds what
-        no norm accounts for. By inner product the true score has been shifted, too, so that the
-        float64 rounding of a far centre counts.
-        """
-        units = self.vectors.shape[1] + 8
-        if self.metric == "l2":
-            error = 2.0**-24 * (asked.norms + reach) ** 2
-        else:
-            shift = reach + float(np.linalg.norm(self.centre)) * asked.scale
-            error = asked.norms * (2.0**-24 * reach + 2.0**-52 * shift)
-        bound: NDArray[np.float64] = units * (error + 2.0**-148)
-        return bound
-
-
-def _power_of_two_below(value: float) -> float:
-    """Return a power of two that scales `value` to between 1 and 2, without rounding anything."""
-    return float(2.0 ** -np.floor(np.log2(value))) if value > 0 else 1.0
-
-
 def _best(ids: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> Found:
     """Order by score descending, then by row number; keep k."""
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
 
 
-def _nearest(searched: _Documents, queries: Floats, k: int, budget_bytes: int) -> Found:
+def _nearest(searched: Documents, queries: Floats, k: int, budget_bytes: int) -> Found:
     """Search a batch of queries for k of the documents, of which there are as many."""
     asked = searched.ask(queries)
     wanted = min(searched.count, k + _SPARE)
     places, last = _candidates(searched, asked, wanted, budget_bytes)
-    ids = searched.ids_at(places)
-    found = true_scores(searched.vectors, queries, ids, searched.metric)
-    ids, scores = _best(ids, found, k)
+    rough = searched.ids_at(places)
+    ids, scores = np.empty((len(rough), k), dtype=np.int64), np.empty((len(rough), k))
+
+    def score(rows: slice) -> None:
+        found = true_scores(searched.vectors, queries[rows], rough[rows], searched.metric)
+        ids[rows], scores[rows] = _best(rough[rows], found, k)
+
+    in_threads(score, len(ids), 16 * wanted * searched.vectors.shape[1])
     none = asked.norms == 0 if searched.metric == "cosine" else np.zeros(len(ids), dtype=bool)
     if wanted < searched.count:
         proven = scores[:, -1] * asked.factors - asked.offsets
@@ -260,7 +150,7 @@ def _nearest(searched: _Documents, queries: Floats, k: int, budget_bytes: int) -
 
 
 def _candidates(
-    searched: _Documents, asked: _Asked, k: int, budget_bytes: int
+    searched: Documents, asked: Asked, k: int, budget_bytes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Find the places of k candidates in float32, and the score of the last of them."""
     import faiss
@@ -269,7 +159,7 @@ def _candidates(
     measure = faiss.METRIC_L2 if by_distance else faiss.METRIC_INNER_PRODUCT
     d = searched.vectors.shape[1]
     step = min(searched.count, max(1, budget_bytes // (4 * d)))
-    buffer = np.empty((step, d), dtype=np.float32)
+    buffer = searched.buffer(step)
     heap = faiss.ResultHeap(len(asked.vectors), k, keep_max=not by_distance)
     for rows in blocks(searched.count, 1, step):
         block = searched.write(rows, asked.scale, buffer)
@@ -283,9 +173,9 @@ def _candidates(
 
 
 def _all_that_may_belong(
-    searched: _Documents,
+    searched: Documents,
     queries: Floats,
-    asked: _Asked,
+    asked: Asked,
     proven: NDArray[np.float64],
     k: int,
     budget_bytes: int,
@@ -298,8 +188,8 @@ def _all_that_may_belong(
     """
     d = searched.vectors.shape[1]
     pairs = max(len(queries), budget_bytes // 128)
-    step = max(1, min(pairs // len(queries), _SURVIVOR_BLOCK_BYTES // (4 * d), searched.count))
-    buffer = np.empty((step, d), dtype=np.float32)
+    step = max(1, min(pairs // len(queries), TASK_BYTES // (4 * d), searched.count))
+    buffer = searched.buffer(step)
     best = _Best(len(queries), k, pairs)
     for rows in blocks(searched.count, 1, step):
         block = searched.write(rows, asked.scale, buffer)
@@ -312,7 +202,7 @@ def _all_that_may_belong(
             limits += asked.norms**2
         places, owners = np.nonzero(rough >= limits.astype(np.float32))
         ids = searched.ids_at(places + rows.start)
-        for part in blocks(len(ids), 32 * d, _SURVIVOR_BLOCK_BYTES):
+        for part in blocks(len(ids), 32 * d, TASK_BYTES):
             scores = true_scores(
                 searched.vectors, queries[owners[part]], ids[part, None], searched.metric
             )

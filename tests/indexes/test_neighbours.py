@@ -22,6 +22,7 @@ from retrieval_eval.neighbours import (
     neighbour_recall,
     neighbour_recall_by_id,
     search,
+    space,
     true_scores,
 )
 
@@ -155,6 +156,32 @@ def test_blocks_change_nothing(
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_threads_change_nothing(
+    gaussian: tuple[Array, Array],
+    metric: Metric,
+    threads: int,
+    filtered: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import faiss
+
+    documents, queries = gaussian
+    allowed = np.arange(len(documents)) % 3 > 0 if filtered else None
+    expected = exact_neighbours(documents, queries, 10, metric, allowed=allowed)
+    monkeypatch.setattr(space, "TASK_BYTES", 20_000)
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(threads)
+        found = exact_neighbours(documents, queries, 10, metric, allowed=allowed)
+    finally:
+        faiss.omp_set_num_threads(before)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_ties_go_to_the_lower_row_across_blocks(metric: Metric) -> None:
     documents = np.ones((1000, 8), dtype=np.float32)
     ids, _ = exact_neighbours(documents, documents[:2], 7, metric, budget_bytes=5_000)
@@ -282,21 +309,30 @@ def test_neighbours_of_real_vectors_equal_those_published(
     d=st.integers(1, 200),
     offset=st.sampled_from([0.0, 3.0, 1e4, 1e12]),
     exponent=st.integers(-60, 60),
+    data_type=st.sampled_from([np.float32, np.float64]),
 )
 def test_no_float32_score_is_farther_from_the_truth_than_the_bound(
-    metric: Metric, long: bool, seed: int, d: int, offset: float, exponent: int
+    metric: Metric,
+    long: bool,
+    seed: int,
+    d: int,
+    offset: float,
+    exponent: int,
+    data_type: type[np.floating],
 ) -> None:
     import faiss
 
     rng = np.random.default_rng(seed)
     documents, queries = offset + rng.normal(size=(60, d)), offset + rng.normal(size=(25, d))
     documents, queries = np.ldexp(documents, exponent), np.ldexp(queries, exponent)
+    if data_type is np.float32:  # such documents may be searched as they are
+        documents = documents.astype(np.float32)
     if long:
         documents[7] *= 1e6
         queries[3] *= 1e6
-    searched = search._Documents.of(documents, None, metric)
+    searched = space.Documents.of(documents, None, metric, queries)
     asked = searched.ask(queries)
-    block = searched.write(slice(0, 60), asked.scale, np.empty((60, d), dtype=np.float32))
+    block = searched.write(slice(0, 60), asked.scale, searched.buffer(60))
     measure = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     rough, ids = faiss.knn(asked.vectors, block, 60, metric=measure)
     found = true_scores(documents, queries, ids, metric)
@@ -320,6 +356,34 @@ def test_the_mean_of_the_documents_costs_no_proof(
 
     monkeypatch.setattr(search, "_all_that_may_belong", refuse)
     np.testing.assert_array_equal(exact_neighbours(documents, queries, 10, metric)[0], expected)
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_vectors_that_lie_well_are_searched_as_they_are(metric: Metric, tmp_path: Path) -> None:
+    rng = np.random.default_rng(27)
+    vectors = (0.1 + rng.normal(size=(2000, 16))).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    queries = rng.normal(size=(8, 16)).astype(np.float32)
+
+    def as_stored(documents: Array, asked: Array = queries, **other: object) -> bool:
+        given = {"members": None, "metric": metric, **other}
+        assert_exact(documents, asked[:2], 10, metric)
+        return space.Documents.of(documents, queries=asked, **given).as_stored  # type: ignore[arg-type]
+
+    assert as_stored(vectors)
+    assert as_stored(mapped)
+    stored = space.Documents.of(mapped, None, metric, queries)
+    assert np.shares_memory(stored.write(slice(5, 9), 1.0, stored.buffer(4)), mapped)
+    assert not as_stored(vectors, members=np.arange(50))
+    assert not as_stored(vectors, metric="cosine")
+    assert not as_stored(vectors.astype(np.float64))
+    assert not as_stored(np.asfortranarray(vectors))
+    assert not as_stored(vectors[:, ::2], queries[:, ::2])
+    assert not as_stored(vectors + np.float32(1))
+    assert not as_stored(np.ldexp(vectors, 40))
+    assert not as_stored(np.ldexp(vectors, -40))
+    assert as_stored(vectors, np.ldexp(queries, 40)) == (metric == "ip")  # of unit length there
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
