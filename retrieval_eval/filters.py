@@ -6,6 +6,7 @@ of rows or as a condition in its own language.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,14 @@ from retrieval_eval.errors import InputError, unknown_name
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Between", "Condition", "Equals", "Filter", "OneOf", "as_attributes"]
+__all__ = [
+    "Between",
+    "Condition",
+    "Equals",
+    "Filter",
+    "OneOf",
+    "as_attributes",
+]
 
 Value = bool | int | float | str
 
@@ -218,7 +226,7 @@ def as_attributes(columns: Any, n: int) -> pl.DataFrame:
     Parameters
     ----------
     columns : mapping of str to sequence, or polars.DataFrame
-        Attribute name to n values: bool, int, float or str; None where a document has none.
+        Attribute name to n values: bool, int, float or str; None or NaN where a document has none.
     n : int
         Number of documents.
 
@@ -237,7 +245,7 @@ def as_attributes(columns: Any, n: int) -> pl.DataFrame:
 
     try:
         table = pl.DataFrame(columns)
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"attributes: not columns of one type each: {error}") from None
     if table.height != n:
         raise InputError(f"attributes: {table.height} rows for {n} documents")
@@ -247,10 +255,10 @@ def as_attributes(columns: Any, n: int) -> pl.DataFrame:
                 f"attributes: {name!r} cannot name one: letters, digits and '_' only, "
                 "63 at most, no digit first"
             )
-        if kind.is_integer() and kind != pl.UInt64:
+        if kind.is_integer() and kind not in (pl.UInt64, pl.Int128, pl.UInt128):
             table = table.with_columns(pl.col(name).cast(pl.Int64))
         elif kind.is_float():
-            table = table.with_columns(pl.col(name).cast(pl.Float64))
+            table = table.with_columns(pl.col(name).cast(pl.Float64).fill_nan(None))
         elif kind not in (pl.Boolean, pl.String):
             raise InputError(
                 f"attributes: {name!r} holds {kind}: filters work on numbers, text, true and false"
@@ -279,7 +287,8 @@ def _condition(column: str, value: Any, where: str) -> Condition:
 
 
 def _refuse_odd(column: str, value: Any, where: str) -> None:
-    if not isinstance(value, bool | int | float | str) or value != value:  # noqa: PLR0124 (NaN)
+    odd = isinstance(value, float) and not math.isfinite(value)
+    if odd or not isinstance(value, bool | int | float | str):
         raise InputError(
             f"{where}: {column!r} is compared with {value!r}: use a number, text, true or false"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
-from retrieval_eval.store import file_digest
+from retrieval_eval.store import file_digest, fold_digests
 
 __all__ = ["PluginTable", "missing_library", "own_code", "require"]
 
@@ -41,12 +41,18 @@ def own_code(cls: type[Any]) -> str | None:
 
     Such a class has no version, so an edit must show in the keys of what it made.
     """
-    if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+    ours = (__name__.partition(".")[0], "builtins", "abc", "typing")
+    files = []
+    for base in cls.__mro__:  # what it inherits decides what it does
+        if base.__module__.partition(".")[0] in ours:
+            continue
+        try:
+            files.append(file_digest(Path(inspect.getfile(base))))
+        except (OSError, TypeError):  # typed into a console
+            files.append("unknown")
+    if not files:
         return None
-    try:
-        return file_digest(Path(inspect.getfile(cls)))
-    except (OSError, TypeError):  # typed into a console
-        return "unknown"
+    return files[0] if len(files) == 1 else fold_digests(files)
 
 
 @contextlib.contextmanager

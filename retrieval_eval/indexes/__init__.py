@@ -83,7 +83,8 @@ def get_index(name: str, **options: Any) -> Index:
     Parameters
     ----------
     name : str
-        A backend or a named specification, as in a sweep file, or "module:Class".
+        A backend or a named specification, as in a sweep file, or "module:Class". Search settings
+        of a specification hold where a search names no others.
     **options
         ``metric``, ``seed``, ``threads``, and the backend's build parameters;
         ``retrieval-eval list indexes`` prints them.
@@ -100,5 +101,7 @@ def get_index(name: str, **options: Any) -> Index:
     >>> get_index("flat").build(x).search(x, k=1).ids.tolist()
     [[0], [1], [2]]
     """
-    backend, parameters, _ = index_specification(name)
-    return INDEXES.load(backend)(**{**parameters, **options})
+    backend, parameters, search = index_specification(name)
+    index = INDEXES.load(backend)(**{**parameters, **options})
+    index.search_defaults = search
+    return index

@@ -80,18 +80,22 @@ class Combinator(Index):
         self._inner_class: type[Index] = INDEXES.load(backend)
         self._inner_parameters = {**fixed, **given}
         self.inner = self._make_inner()
+        self.seeded, self.in_process = self.inner.seeded, self.inner.in_process
+        self.stored = self.inner.stored
         self._examples: NDArray[np.float32] | None = None
         # The form that is self-contained: no named specification has to be looked up again.
         whole: Entry = {backend: asdict(self.inner.parameters)}
         self.parameters = replace(self.parameters, index=whole)
 
     def _make_inner(self) -> Index:
-        return self._inner_class(
+        inner = self._inner_class(
             metric=self._inner_metric(),
             seed=self.seed,
             threads=self.threads,
             **self._inner_parameters,
         )
+        inner.search_defaults = self._inner_search
+        return inner
 
     def _inner_metric(self) -> Metric:
         return "ip" if self.metric == "cosine" else self.metric
@@ -126,8 +130,23 @@ class Combinator(Index):
     def settings(self, search: Mapping[str, Any]) -> Any:
         """Check search parameters, those of the inner index included."""
         own = super().settings(search)
-        inner = self.inner.settings({**self._inner_search, **own.index})
+        inner = self.inner.settings(own.index)
         return replace(own, index=asdict(inner))
+
+    def check_sweep(self, search: Any, n: int, d: int) -> None:
+        """Refuse what the inner index refuses."""
+        self.inner.check_sweep(self.inner.settings(search.index), n, d)
+
+    def attribute_columns(self) -> list[str]:
+        """Name the attributes that the inner index needs."""
+        return self.inner.attribute_columns()
+
+    @classmethod
+    def intact(cls, folder: Path, facts: Mapping[str, Any]) -> bool:
+        """Whether all that the inner index points to is still there."""
+        inner_class = INDEXES.load(parse_entry(facts["parameters"]["index"])[0])
+        inner_facts = {path.parent: _read_facts(path.parent) for path in folder.glob(f"*/{_FACTS}")}
+        return all(inner_class.intact(*one) for one in inner_facts.items())
 
     def note(self, search: Any, n: int, k: int) -> str | None:
         """Return the note of the inner index."""
@@ -165,6 +184,10 @@ class Combinator(Index):
         self._examples = queries  # the inner index may learn from them
         return False
 
+    def _load_libraries(self) -> None:
+        self.inner._load_libraries()  # loaded first, so that the limit here reaches them too
+        super()._load_libraries()
+
     def _bind(self, k: int, search: Any) -> BoundSearch:
         return self._bind_selected(k, search, None)
 
@@ -183,9 +206,14 @@ class Combinator(Index):
         self.filtering = self.inner.filtering
 
     def _load_inner(self, folder: Path) -> Index:
-        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        facts = _read_facts(folder)
         mapped = self.memory_mapped and self._inner_class.memory_maps
         return self._inner_class.restore(folder, facts, threads=self.threads, memory_map=mapped)
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    return facts
 
 
 def _save_inner(inner: Index, folder: Path) -> None:

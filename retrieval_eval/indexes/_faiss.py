@@ -67,21 +67,26 @@ class FaissIndex(Index):
         return self._bound(k, search, faiss.IDSelectorBitmap(bits))
 
     def _bound(self, k: int, search: Any, selector: Any) -> BoundSearch:
-        index, wanted = self._faiss, self._wanted(search, k)
-        settings = None
-        if selector is not None or wanted:
-            settings = _search_parameters(index, wanted, selector)
-        if wanted:  # what nothing in the chain has used
-            raise InputError(
-                f"index {self.name!r}, search: {', '.join(wanted)} has no meaning for "
-                f"{describe(index)}: leave it out"
-            )
+        index = self._faiss
+        settings = self._parameters_for(index, search, k, selector)
 
         def call(queries: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, labels = index.search(queries, k, params=settings)
             return labels, distances
 
         return call
+
+    def _parameters_for(self, index: Any, search: Any, k: int, selector: Any) -> Any:
+        """Make faiss' search parameters; refuse a setting that nothing in the chain uses."""
+        wanted, settings = self._wanted(search, k), None
+        if selector is not None or wanted:
+            settings = _search_parameters(index, wanted, selector)
+        if wanted:
+            raise InputError(
+                f"index {self.name!r}, search: {', '.join(wanted)} has no meaning for "
+                f"{describe(index)}: leave it out"
+            )
+        return settings
 
     def _served_by(self, k: int, search: Any, selection: Selection | None) -> str:
         return f"faiss {describe(self._faiss)}"

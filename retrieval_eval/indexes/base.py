@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
@@ -39,8 +38,8 @@ __all__ = ["BoundSearch", "Filtering", "Index", "RawHits", "Selection", "Where"]
 Filtering = Literal["native", "pre", "post"]
 """Who filters: the library as it searches, an exact scan of what passes, or we after it."""
 
-Where = Filter | NDArray[np.bool_]
-"""A filter on attributes, or a mask of rows."""
+Where = Filter | Mapping[str, Any] | NDArray[np.bool_]
+"""A filter on attributes, as an object or as in a sweep file, or a mask of rows."""
 
 _ATTRIBUTES = "attributes.parquet"
 _LARGEST_SEED = 2**31 - 2  # libraries hold it, or one more, in 32 bits with a sign
@@ -125,6 +124,8 @@ class Index(ABC):
             raise InputError(
                 f"{where}: metric is {metric!r}: it must be one of {', '.join(self.metrics)}"
             )
+        if threads is not None and type(threads) is not int:
+            raise InputError(f"{where}: threads is {threads!r}: it must be a whole number or None")
         if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
             raise InputError(
                 f"{where}: seed is {seed!r}: it must be a whole number from 0 to {_LARGEST_SEED}"
@@ -139,8 +140,9 @@ class Index(ABC):
         self.memory_mapped = False
         self.train_s: float | None = None
         self.build_s: float | None = None
+        self.search_defaults: Mapping[str, Any] = {}
         self._limit = ThreadLimit(None)
-        self._last: tuple[int, Mapping[str, Any], list[type], BoundSearch] | None = None
+        self._last: tuple[str, BoundSearch] | None = None
 
     # -- what a backend implements -------------------------------------------------------------
 
@@ -210,7 +212,22 @@ class Index(ABC):
         InputError
             For an unknown parameter (with a suggestion), a wrong type, or a value out of range.
         """
-        return make_parameters(self.Search, search, f"index {self.name!r}, search")
+        given = {**self.search_defaults, **search}
+        return make_parameters(self.Search, given, f"index {self.name!r}, search")
+
+    def check_sweep(self, search: Any, n: int, d: int) -> None:
+        """Refuse what cannot work in a sweep, before any index of it is built.
+
+        Raises
+        ------
+        InputError
+            For settings without meaning for these build parameters, or something that only
+            :meth:`build` could be given.
+        """
+
+    def attribute_columns(self) -> list[str]:
+        """Name the attributes of documents that building needs."""
+        return []
 
     def note(self, search: Any, n: int, k: int) -> str | None:
         """Return what a reader must know of these settings, such as a value without effect."""
@@ -282,12 +299,16 @@ class Index(ABC):
         self.n, self.d = n, d
         self._last = None
         self._load_libraries()
-        with self._limit:
-            start = perf_counter()
-            learnt = self._train(prepared, examples)
-            trained = perf_counter()
-            self._build(prepared)
-            done = perf_counter()
+        try:
+            with self._limit:
+                start = perf_counter()
+                learnt = self._train(prepared, examples)
+                trained = perf_counter()
+                self._build(prepared)
+                done = perf_counter()
+        except BaseException:
+            self.n = 0  # half of an index must not answer
+            raise
         self.train_s = trained - start if learnt else None
         self.build_s = done - start
         return self
@@ -303,7 +324,7 @@ class Index(ABC):
         ----------
         k : int
             Hits wanted; at most n, or as many as pass the filter, are asked of the library.
-        where : Filter or ndarray of bool, shape (n,), optional
+        where : Filter, mapping, or ndarray of bool of shape (n,), optional
             Which documents may be found.
         **search
             Fields of the class's ``Search``.
@@ -314,7 +335,7 @@ class Index(ABC):
             Takes what :meth:`prepare` returns.
         """
         selection = self._check_search(k, where)
-        return self._bind_selected(k, self.settings(search), selection)
+        return self._bind_selected(int(k), self.settings(search), selection)
 
     def search(
         self, queries: NDArray[np.floating], k: int, *, where: Where | None = None, **search: Any
@@ -327,7 +348,7 @@ class Index(ABC):
             Never changed.
         k : int
             Hits a query, at least 1; where fewer exist or are found, the rest is padding.
-        where : Filter or ndarray of bool, shape (n,), optional
+        where : Filter, mapping, or ndarray of bool of shape (n,), optional
             Which documents may be found; one that lets nothing pass finds nothing.
         **search
             Fields of the class's ``Search``; they hold for this call alone.
@@ -366,11 +387,11 @@ class Index(ABC):
 
     def _bound_before(self, k: int, search: Mapping[str, Any]) -> BoundSearch:
         """Return the search last bound if this is the same one: checking settings takes a while."""
-        kinds = [type(value) for value in search.values()]  # 1 and 1.0 are equal, but not both fine
-        if self._last is None or self._last[:3] != (k, search, kinds):
-            # A copy: the caller may change a mapping inside, and pass it again.
-            self._last = (k, copy.deepcopy(search), kinds, self.bind(k, **search))
-        return self._last[3]
+        # As text: a caller may change a mapping inside, and 1 equals 1.0 but is another type.
+        key = f"{k!r} {search!r}"
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self.bind(k, **search))
+        return self._last[1]
 
     def served_by(self, k: int, *, where: Where | None = None, **search: Any) -> str:
         """Say what serves such a query, in the library's own words where it can choose.
@@ -447,6 +468,7 @@ class Index(ABC):
                 f"index {cls.name!r} cannot be memory-mapped: its library reads the whole file"
             )
         index.memory_mapped = memory_map
+        index.search_defaults = facts.get("search_defaults", {})
         index.n, index.d = int(facts["n"]), int(facts["d"])
         if (folder / _ATTRIBUTES).is_file():
             import polars as pl
@@ -498,10 +520,14 @@ class Index(ABC):
 
     def _check_search(self, k: int, where: Where | None) -> Selection | None:
         self._require_built("searching")
-        if k < 1:
-            raise InputError(f"index {self.name!r}: k is {k}: it must be at least 1")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(
+                f"index {self.name!r}: k is {k!r}: it must be a whole number, at least 1"
+            )
         if where is None:
             return None
+        if isinstance(where, Mapping):
+            where = Filter.parse(where)
         if isinstance(where, Filter):
             if self.attributes is None:
                 raise InputError(
@@ -509,6 +535,7 @@ class Index(ABC):
                 )
             mask = where.mask(self.attributes)
             return Selection(mask, int(mask.sum()), where)
+        where = np.asarray(where)
         if where.dtype != np.bool_ or where.shape != (self.n,):
             raise InputError(
                 f"index {self.name!r}: a mask must be bool of shape ({self.n},), got "
@@ -528,6 +555,7 @@ class Index(ABC):
             "n": self.n,
             "d": self.d,
             "parameters": asdict(self.parameters),
+            "search_defaults": dict(self.search_defaults),
             "versions": self.versions(),
         }
 
@@ -546,6 +574,9 @@ class Index(ABC):
         self, vectors: NDArray[np.floating], what: str
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """Convert and check; normalise for cosine. Also return which rows are zero, if any."""
+        vectors = np.asarray(vectors)
+        if vectors.dtype.kind not in "fiu":
+            raise InputError(f"index {self.name!r}: {what} must be numbers, got {vectors.dtype}")
         if vectors.ndim != 2:
             raise InputError(
                 f"index {self.name!r}: {what} must have shape (n, d), got {vectors.shape}"

@@ -76,6 +76,10 @@ class FaissFactoryIndex(FaissIndex):
         if d is not None:
             self._empty(d, self._metric_type())
 
+    def check_sweep(self, search: Any, n: int, d: int) -> None:
+        """Refuse settings that the index has no use for."""
+        self._parameters_for(self._empty(d, self._metric_type()), search, 1, None)
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:

@@ -55,6 +55,7 @@ class InsertionOrderIndex(Combinator):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         own = self.parameters
+        self.seeded = self.inner.seeded or own.order == "random"
         if (own.order == "category") != (own.category is not None):
             raise InputError(
                 f"index {self.name!r}: order 'category' and the parameter 'category' (an attribute "
@@ -70,6 +71,11 @@ class InsertionOrderIndex(Combinator):
                 "vectors: choose less than their number"
             )
         super().check(n, d)
+
+    def attribute_columns(self) -> list[str]:
+        """Name the attribute to group by, and those that the inner index needs."""
+        own = [] if self.parameters.category is None else [self.parameters.category]
+        return [*own, *super().attribute_columns()]
 
     def _train(self, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None) -> bool:
         super()._train(vectors, queries)

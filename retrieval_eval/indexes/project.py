@@ -106,12 +106,12 @@ class ProjectIndex(Combinator):
 
     name: ClassVar[str] = "project"
     Build: ClassVar[type[Any]] = ProjectBuild
-    stored: str = "as the inner index, of fewer dimensions"
     _to_queries: Any = None
     _to_documents: Any = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.stored = f"{self.inner.stored}, {self.parameters.d} dimensions"
         if self.parameters.method == "leanvec" and self.metric == "l2":
             raise InputError(
                 f"index {self.name!r}: method 'leanvec' keeps inner products, not distances: "
@@ -136,6 +136,12 @@ class ProjectIndex(Combinator):
             )
         self.inner.check(n, self.parameters.d)
 
+    def check_sweep(self, search: Any, n: int, d: int) -> None:
+        """Refuse 'leanvec' without a file of example queries, and what the inner index refuses."""
+        if self.parameters.method == "leanvec":
+            self._read_queries(d)
+        self.inner.check_sweep(self.inner.settings(search.index), n, self.parameters.d)
+
     def _inner_metric(self) -> Metric:
         return "l2" if self.metric == "l2" else "ip"
 
@@ -143,16 +149,18 @@ class ProjectIndex(Combinator):
         super()._train(vectors, queries)
         own = self.parameters
         if own.method == "leanvec" and queries is None:
-            queries = self._read_queries()
+            queries = self._read_queries(self.d)
         elif own.method == "pca":
             queries = None
+        if queries is not None and not queries.any():
+            raise InputError(f"index {self.name!r}: every example query is zero: nothing to learn")
         found = learn_projections(vectors, queries, own.d, centred=self.metric == "l2")
         self._to_queries, self._to_documents = (
             np.ascontiguousarray(part.T, dtype=np.float32) for part in found
         )
         return True
 
-    def _read_queries(self) -> NDArray[np.float32]:
+    def _read_queries(self, d: int) -> NDArray[np.float32]:
         path = self.parameters.queries
         if path is None:
             raise InputError(
@@ -162,10 +170,12 @@ class ProjectIndex(Combinator):
             )
         try:
             loaded = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path}: not a .npy file of vectors: {error}") from None
-        if loaded.ndim != 2 or loaded.shape[1] != self.d or not len(loaded):
-            raise InputError(f"{path}: expected shape (q, {self.d}), got {loaded.shape}")
+        if not isinstance(loaded, np.ndarray):
+            raise InputError(f"{path}: holds several arrays: save one with numpy.save")
+        if loaded.ndim != 2 or loaded.shape[1] != d or not len(loaded):
+            raise InputError(f"{path}: expected shape (q, {d}), got {loaded.shape}")
         return self._prepare(loaded, f"example queries of {path}")[0]
 
     def _build(self, vectors: NDArray[np.float32]) -> None:

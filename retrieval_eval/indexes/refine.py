@@ -49,11 +49,11 @@ class RefineIndex(Combinator):
 
     name: ClassVar[str] = "refine"
     Search: ClassVar[type[Any]] = RefineSearch
-    stored: str = "codes of the inner index; float32 in a file"
     _vectors: Any = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.stored = f"{self.inner.stored}; float32 in a file"
         self._clean_up: Callable[[], object] = lambda: None
 
     def note(self, search: Any, n: int, k: int) -> str | None:

@@ -57,6 +57,10 @@ class ShardedIndex(Combinator):
             )
         self.inner.check(n // self.parameters.shards, d)
 
+    def check_sweep(self, search: Any, n: int, d: int) -> None:
+        """Refuse what the inner index refuses for one part."""
+        super().check_sweep(search, n // self.parameters.shards, d)
+
     def note(self, search: Any, n: int, k: int) -> str | None:
         """Return the note of the inner index for one part."""
         return super().note(search, n // self.parameters.shards, k)

@@ -15,7 +15,7 @@ from retrieval_eval.indexes import Index
 from retrieval_eval.pipeline.embedding import Embeddings
 from retrieval_eval.pipeline.memory import peak_memory
 from retrieval_eval.plugins import own_code
-from retrieval_eval.store import Artefact, Store
+from retrieval_eval.store import Artefact, Store, fold_digests
 from retrieval_eval.timing import machine
 
 if TYPE_CHECKING:
@@ -96,6 +96,16 @@ class Attributes:
 
     table: pl.DataFrame
     fingerprint: str
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> Attributes:
+        """Wrap a table; names, types and values make the key, a missing value told from text."""
+        parts = (
+            str(part)
+            for name, kind in table.schema.items()
+            for part in (name, kind, *map(repr, table[name]))
+        )
+        return cls(table, fold_digests(parts))
 
 
 def build(

@@ -29,7 +29,7 @@ from retrieval_eval.pipeline import (
     search,
 )
 from retrieval_eval.runs import Run
-from retrieval_eval.store import Store, fold_digests
+from retrieval_eval.store import Store
 from retrieval_eval.sweep.config import located
 from retrieval_eval.sweep.plan import Plan, Row, View
 from retrieval_eval.sweep.progress import Bars
@@ -175,6 +175,7 @@ def _run_encoder(
             index = row.index.index
             with located("indexes", row.index.place):
                 index.check(*embeddings.documents.shape)
+                index.check_sweep(index.settings(row.setting), *embeddings.documents.shape)
         k = sweep.neighbour_recall
         truths = {
             view: find_truth(store, embeddings, sweep.metric, k, view.mask)
@@ -193,14 +194,14 @@ def _run_encoder(
 
 
 def _attributes(rows: Sequence[Row]) -> Attributes | None:
-    """Return the attributes that the filters of one dataset use."""
+    """Return the attributes that the filters and indexes of one dataset use."""
     filters = [row.view.where for row in rows if row.view.where is not None]
-    columns = sorted({one.column for where in filters for one in where.conditions})
+    columns = {one.column for where in filters for one in where.conditions}
+    columns |= {column for row in rows for column in row.index.index.attribute_columns()}
     if not columns:
         return None
-    table = rows[0].dataset.attribute_table(columns)
-    parts = (str(value) for column in columns for value in (column, *table[column]))
-    return Attributes(table, fold_digests(parts))
+    table = rows[0].dataset.attribute_table(sorted(columns))
+    return Attributes.of(table)
 
 
 @dataclass(frozen=True, eq=False)

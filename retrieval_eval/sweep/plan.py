@@ -17,12 +17,16 @@ from retrieval_eval.evaluation import measure_depth, parse_measure, require_mean
 from retrieval_eval.filters import Filter
 from retrieval_eval.indexes import INDEXES, Index, index_specification
 from retrieval_eval.parameters import Entry, expand_grid, parse_entry
+from retrieval_eval.pipeline import Attributes
 from retrieval_eval.plugins import own_code
 from retrieval_eval.qrels import Qrels
-from retrieval_eval.store import Store, digest
+from retrieval_eval.store import Store, digest, fold_digests
 from retrieval_eval.sweep.config import Sweep, SweepError, located
 
 __all__ = ["EncoderChoice", "IndexChoice", "Plan", "Row", "View", "make_plan"]
+
+
+_LONGEST_NAME = 150  # of a run's file; systems end names at 255 bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +159,7 @@ class Row:
         parts = (self.dataset.name, self.encoder.label, self.shown, self.view.shown)
         words = " ".join(filter(None, parts)).replace("=", "")
         kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in words)
-        return f"{kept}.{self.row_id[:8]}"
+        return f"{kept[:_LONGEST_NAME]}.{self.row_id[:8]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,6 +288,11 @@ def _check_sizes(
         for index in indexes:
             with located("indexes", index.place):
                 index.index.check(n, dimension)
+                if columns := index.index.attribute_columns():
+                    dataset.attribute_table(columns)
+                if dimension is not None:
+                    for _, setting in index.settings:
+                        index.index.check_sweep(index.index.settings(setting), n, dimension)
 
 
 def _row(
@@ -305,8 +314,12 @@ def _row(
         "k": sweep.k,
         "code": [own_code(type(encoder.encoder)), own_code(type(index.index))],
         "labels": [dataset.name, encoder.label, index.name],
-        **({"filter": view.where.as_mapping()} if view.where else {}),
+        "filter": None if view.where is None else view.where.as_mapping(),
+        "passes": None if view.mask is None else fold_digests([np.packbits(view.mask).tobytes()]),
     }
+    columns = index.index.attribute_columns()
+    if columns:
+        fields["attributes"] = Attributes.of(dataset.attribute_table(columns)).fingerprint
     return Row(digest(fields), dataset, encoder, index, shown, setting, view)
 
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from retrieval_eval.comparison import Comparison
 from retrieval_eval.errors import InputError
 from retrieval_eval.sweep.execute import Outcome, RowPair
@@ -251,8 +253,9 @@ def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     evaluation, intervals = outcome.evaluation, outcome.intervals
     for place, name in enumerate(plan.sweep.measures):
         record[name] = evaluation.means[name] if evaluation else None
-        record[f"{name}_lo"] = float(intervals[place, 0]) if intervals is not None else None
-        record[f"{name}_hi"] = float(intervals[place, 1]) if intervals is not None else None
+        for end, bound in (("lo", 0), ("hi", 1)):
+            value = np.nan if intervals is None else float(intervals[place, bound])
+            record[f"{name}_{end}"] = None if np.isnan(value) else value  # one query has none
     searched = outcome.searched
     times = searched.times if searched else None
     recall = searched.neighbour_recall if searched else None

@@ -278,6 +278,8 @@ class IndexConformance:
         for refused, rule in (
             (lambda: index.search(documents[:1, :-1], 3), "queries have dimension 23"),
             (lambda: index.search(documents[:1], 0), "k is 0"),
+            (lambda: index.search(documents[:1], 2.5), "k is 2.5"),  # type: ignore[arg-type]
+            (lambda: index.search(documents[:1].astype(str), 1), "queries must be numbers"),
             (lambda: index.search(documents[:1], 1, no_such=1), "unknown parameter 'no_such'"),
         ):
             with pytest.raises(InputError, match=rule):
@@ -300,6 +302,8 @@ class IndexConformance:
             (self.wide, wide),
         ):
             assert_equal_hits(index.search(sample.queries, 5, **settings), expected)
+            bound = index.bind(5, **settings)(index.prepare(sample.queries))
+            np.testing.assert_array_equal(bound[0], expected.ids)
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_threads_are_restored_after_each_call(self, make: Make, threads: int) -> None:

@@ -37,6 +37,7 @@ TABLE = as_attributes(
         ({"free": False}, [False, True, False, False]),
         ({"score": 1}, [False, True, False, False]),
         ({"score": {"max": 1}}, [True, True, False, False]),
+        ({"score": {"min": 0}}, [True, True, False, False]),  # a NaN is no value
         ({"lang": "en", "free": True}, [True, False, False, False]),
     ],
 )
@@ -68,6 +69,7 @@ def test_conditions_are_values_and_print_as_they_are_read() -> None:
         ({"year": None}, "compared with None"),
         ({"year": [1, None]}, "compared with None"),
         ({"year": float("nan")}, "compared with nan"),
+        ({"year": {"max": float("inf")}}, "compared with inf"),
     ],
 )
 def test_a_filter_that_means_nothing_is_refused(wanted: dict[str, Any], rule: str) -> None:
@@ -104,6 +106,7 @@ def test_attributes_have_one_form() -> None:
         ({"1a": [1]}, 1, "cannot name one"),
         ({"a": [[1]]}, 1, "filters work on numbers"),
         ({"a": [1, "x"]}, 2, "not columns of one type"),
+        ({"a": [2**70]}, 1, "not columns of one type|filters work on numbers"),
     ):
         with pytest.raises(InputError, match=rule):
             as_attributes(columns, n)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +352,56 @@ def test_a_named_specification_stands_inside_another(
     loaded = type(index).load(tmp_path / "saved", threads=1)
     expected = index.search(queries, 5, index={"nprobe": 4})
     np.testing.assert_array_equal(loaded.search(queries, 5, index={"nprobe": 4}).ids, expected.ids)
+
+
+@pytest.mark.parametrize("name", COMBINATORS)
+def test_what_the_inner_index_is_shows_outside(name: str) -> None:
+    own = COMBINATORS[name]
+    codes = get_index(name, index={"pq": {}}, **own)
+    assert "codes" in codes.stored
+    assert codes.seeded
+    assert get_index(name, index="flat", **own).seeded == (name == "insertion-order")
+
+
+def test_settings_of_a_named_specification_hold_inside_and_after_loading(
+    documents: Vectors, tmp_path: Path
+) -> None:
+    alone = get_index("qdrant-defaults")
+    assert alone.settings({}).ef == 100
+    assert alone.settings({"ef": 7}).ef == 7
+    index = make("refine", documents, index="qdrant-defaults")
+    assert index.settings({}).index == {"ef": 100}
+    index.save(tmp_path)
+    assert type(index).load(tmp_path).settings({}).index == {"ef": 100}
+
+
+def test_threads_are_limited_inside_an_inner_index(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np\n"
+        "from retrieval_eval import get_index\n"
+        "index = get_index('refine', index='flat', threads=1)\n"
+        "index.build(np.eye(8, dtype=np.float32))\n"
+        "import faiss\n"
+        "faiss.omp_set_num_threads(2)\n"
+        "inner = index.inner._bind_selected\n"
+        "def watched(*arguments):\n"
+        "    call = inner(*arguments)\n"
+        "    return lambda queries: (print(faiss.omp_get_max_threads()), call(queries))[1]\n"
+        "index.inner._bind_selected = watched\n"
+        "index.search(np.eye(8, dtype=np.float32), 2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=100
+    )
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+def test_a_build_that_fails_leaves_nothing_to_search(documents: Vectors, queries: Vectors) -> None:
+    index = get_index("project", index="flat", d=8, method="leanvec", threads=1)
+    index.build(documents, queries=queries)
+    with pytest.raises(InputError, match="learns from example queries"):
+        index.build(documents[:100])
+    with pytest.raises(InputError, match="build or load it before searching"):
+        index.search(queries, 3)
+    with pytest.raises(InputError, match="every example query is zero"):
+        index.build(documents, queries=0 * queries)

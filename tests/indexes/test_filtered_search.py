@@ -77,12 +77,12 @@ def test_filtering_after_the_search_asks_until_enough_pass() -> None:
     labels, _ = run(ranked, last, 3)
     assert labels.tolist() == [[0, 1, 999]] * 3
     assert ranked.wanted == [1000]
-    spread = np.zeros(1000, dtype=bool)
-    spread[500:] = True
-    ranked = Ranked(1000)
+    spread = np.zeros(10_000, dtype=bool)
+    spread[500:5500] = True
+    ranked = Ranked(10_000)
     labels, _ = run(ranked, spread, 100)
     assert labels.tolist() == [list(range(500, 600))] * 3
-    assert ranked.wanted == [300, 1000]
+    assert ranked.wanted == [300, 1200]
 
 
 def test_filtering_after_the_search_stops_when_the_index_has_no_more() -> None:

@@ -370,7 +370,7 @@ def test_a_thread_limit_holds_inside_and_is_gone_after(
         assert threadpool_info() == before
         monkeypatch.setattr(index, "_bind", lambda *_: watch(lambda _: 1 / 0))
         with pytest.raises(ZeroDivisionError):
-            index.search(queries, 3)
+            index.search(queries, 4)  # not the search that is bound already
         assert threadpool_info() == before
     assert inside == [{1}] * 3
 

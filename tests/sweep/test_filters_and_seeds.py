@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,90 @@ def test_a_filter_that_cannot_work_is_refused_before_any_work(
     with pytest.raises(InputError, match=rule):
         run_sweep(Sweep(**settings(described, filters=filters)), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def rewritten(described: Path, folder: Path, field: str, values: list[Any]) -> None:
+    """Copy a collection, with other values of one attribute."""
+    shutil.copytree(described, folder, dirs_exist_ok=True)
+    corpus = folder / "corpus.jsonl"
+    lines = []
+    for place, line in enumerate(corpus.read_text(encoding="utf-8").splitlines()):
+        record = json.loads(line)
+        record["metadata"][field] = values[place % len(values)]
+        lines.append(json.dumps(record))
+    corpus.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_changed_attributes_are_searched_again(
+    described: Path, tmp_path: Path, settings: MakeSettings
+) -> None:
+    folder = tmp_path / "mine"
+    sweep = Sweep(**settings(folder, filters=[{"kind": ["None", "a"]}]))
+    shares = []
+    for values in (["a", None, None], ["a", "None", None], [None, None, "a"]):
+        rewritten(described, folder, "kind", values)
+        results = run_sweep(sweep, out=tmp_path / "out", store=Store(tmp_path / "cache"))
+        assert results.fresh
+        row = results.rows.row(0, named=True)
+        shares.append((row["selectivity"], row["neighbour_recall@10"]))
+    assert shares == [(20 / N, 1.0), (40 / N, 1.0), (20 / N, 1.0)]
+
+
+def test_an_index_that_needs_an_attribute_gets_it(
+    described: Path, tmp_path: Path, settings: MakeSettings
+) -> None:
+    ordered = {"insertion-order": {"index": "flat", "order": "category", "category": "kind"}}
+    results = run_sweep(Sweep(**settings(described, indexes=[ordered])), out=tmp_path / "out")
+    assert results.rows["neighbour_recall@10"].to_list() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("index", "rule"),
+    [
+        (
+            {"insertion-order": {"index": "flat", "order": "category", "category": "knd"}},
+            "unknown attribute 'knd'. Did you mean 'kind'",
+        ),
+        ({"project": {"index": "flat", "d": 4, "method": "leanvec"}}, "learns from example"),
+        ({"faiss": {"factory": "HNSW8", "search": {"nprobe": 3}}}, "nprobe has no meaning"),
+        (
+            {"refine": {"index": {"faiss": {"factory": "PQ4x4"}}, "search": {"index": {"ef": 3}}}},
+            "ef has no meaning",
+        ),
+    ],
+)
+def test_what_only_a_build_would_refuse_is_refused_before_any_work(
+    described: Path, tmp_path: Path, settings: MakeSettings, index: Any, rule: str
+) -> None:
+    with pytest.raises(InputError, match=rule):
+        run_sweep(Sweep(**settings(described, indexes=["flat", index])), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_long_filter_names_no_file_too_long(
+    described: Path, tmp_path: Path, settings: MakeSettings
+) -> None:
+    kinds = ["a", *(f"kind number {number}" for number in range(60))]
+    sweep = Sweep(**settings(described, filters=[{"kind": kinds}]))
+    results = run_sweep(sweep, out=tmp_path / "out")
+    assert results.failed == 0
+
+
+def test_one_judged_query_has_no_interval(
+    described: Path, tmp_path: Path, settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_dataset(str(described))
+    judged = {document for judged in data.qrels.mapping.values() for document in judged}
+    counts = {
+        document: sum(document in one for one in data.qrels.mapping.values()) for document in judged
+    }
+    alone = next(document for document in sorted(judged) if counts[document] == 1)
+    number = data.document_ids.index(alone)
+    sweep = Sweep(**settings(described, filters=[{"number": number}], indexes=["flat"]))
+    results = run_sweep(sweep, out=tmp_path / "out")
+    row = results.rows.row(0, named=True)
+    assert row["n_queries"] == 1
+    assert row["nDCG@10_lo"] is None
+    assert row["nDCG@10_hi"] is None
+    results.show()
+    assert "nan" not in capsys.readouterr().out.replace("unanswered", "")
