@@ -483,3 +483,21 @@ def test_a_manifest_is_plain_json_that_names_every_file(store: Store) -> None:
     assert manifest["meta"] == made.meta
     assert set(manifest["files"]) == {"answer.txt", "deep/er/data.bin"}
     assert manifest["files"]["deep/er/data.bin"]["bytes"] == 256
+
+
+def test_an_artefact_that_points_at_something_gone_is_made_again(tmp_path: Path) -> None:
+    store, made = Store(tmp_path), []
+
+    def make(folder: Path) -> dict[str, int]:
+        made.append(1)
+        (folder / "pointer.txt").write_text(str(len(made)), encoding="utf-8")
+        return {"number": len(made)}
+
+    def alive(folder: Path, meta: Mapping[str, Any]) -> bool:
+        return meta["number"] > 1 and (folder / "pointer.txt").is_file()
+
+    assert store.get_or_make("pointers", {"to": "it"}, make, usable=alive).meta["number"] == 1
+    again = store.get_or_make("pointers", {"to": "it"}, make, usable=alive)
+    assert (again.meta["number"], again.fresh) == (2, True)
+    found = store.get_or_make("pointers", {"to": "it"}, make, usable=alive)
+    assert (found.meta["number"], found.fresh, len(made)) == (2, False, 2)
