@@ -554,6 +554,7 @@ class Index(ABC):
             "seed": self.seed,
             "n": self.n,
             "d": self.d,
+            "stored": self.stored,
             "parameters": asdict(self.parameters),
             "search_defaults": dict(self.search_defaults),
             "versions": self.versions(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -45,6 +46,21 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             index.close()
             folders[f"{name}/{copy}"] = folder
     return folders
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_the_manifest_says_what_the_files_hold(name: str, saved: dict[str, Path]) -> None:
+    manifest = json.loads((saved[f"{name}/one"] / "artefact.json").read_text(encoding="utf-8"))
+    facts = manifest["meta"]
+    assert (facts["backend"], facts["metric"], facts["seed"]) == (name, "cosine", 0)
+    assert (facts["n"], facts["d"]) == (N, D)
+    assert facts["stored"] == get_index(name, **BUILDS[name]).stored
+    assert facts["parameters"].keys() >= BUILDS[name].keys()
+    assert {"python", "faiss-cpu"} <= facts["versions"].keys()
+    files = {
+        path.relative_to(saved[f"{name}/one"]).as_posix() for path in files_of(saved[f"{name}/one"])
+    }
+    assert manifest["files"].keys() == files - {"artefact.json"}
 
 
 def files_of(folder: Path) -> list[Path]:
