@@ -23,11 +23,23 @@ from retrieval_eval.testing.vectors import Sample, collections_folder, made_samp
 __all__ = ["IndexConformance"]
 
 Make = Callable[..., Index]
+Built = Callable[[Metric], Index]
 Settings = dict[str, Any]
 
 _sample = cache(made_sample)
 _real_sample = cache(real_sample)
 every_metric = pytest.mark.parametrize("metric", METRICS)
+
+
+def _construct(make_index: Make, options: dict[str, Any]) -> Index:
+    metric = options.get("metric")
+    try:
+        return make_index(**{"threads": 1, **options})
+    except InputError:
+        probe = make_index(threads=1) if metric not in (None, "cosine") else None
+        if probe is not None and metric in METRICS and metric not in probe.metrics:
+            pytest.skip(f"{probe.name} does not serve {metric}")
+        raise
 
 
 def assert_contract(hits: Hits, n_queries: int, k: int, n: int) -> None:
@@ -63,7 +75,8 @@ class IndexConformance:
     """Tests that any index must pass; inherit them and supply the fixture ``make_index``.
 
     The fixture returns a function that constructs an unbuilt index and hands its keyword arguments
-    (``metric``, ``seed``, ``threads``, build parameters) on. It may skip where a library or a
+    (``metric``, ``seed``, ``threads``, build parameters) on. Tests that only search share what it
+    built, so it must not depend on a folder of one test. It may skip where a library or a
     server is missing. Real vectors are used too where the environment variable
     ``RETRIEVAL_EVAL_COLLECTIONS`` names a folder that has them.
 
@@ -100,6 +113,7 @@ class IndexConformance:
     repeatable: ClassVar[bool] = True
     real_documents: ClassVar[int] = 2500
     tolerance: ClassVar[float] = 2e-5
+    _shared: ClassVar[dict[Metric, Index]] = {}
 
     @pytest.fixture
     def make_index(self) -> Make:
@@ -116,27 +130,41 @@ class IndexConformance:
         opened: list[Index] = []
 
         def construct(**options: Any) -> Index:
-            metric = options.get("metric")
-            try:
-                index = make_index(**{"threads": 1, **options})
-            except InputError:
-                probe = make_index(threads=1) if metric not in (None, "cosine") else None
-                if probe is not None and metric in METRICS and metric not in probe.metrics:
-                    pytest.skip(f"{probe.name} does not serve {metric}")
-                raise
-            opened.append(index)
-            return index
+            opened.append(_construct(make_index, options))
+            return opened[-1]
 
         yield construct
         for index in opened:
             index.close()
 
+    @classmethod
+    def setup_class(cls) -> None:
+        cls._shared = {}
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        for index in cls._shared.values():
+            index.close()
+
+    @pytest.fixture
+    def built(self, make_index: Make) -> Built:
+        """Return an index of the made vectors, with attributes, for tests that only search."""
+        shared = self._shared
+
+        def find(metric: Metric) -> Index:
+            if metric not in shared:
+                documents = _sample(metric).documents
+                index = _construct(make_index, {"metric": metric})
+                shared[metric] = index.build(documents, attributes=self._attributes(len(documents)))
+            return shared[metric]
+
+        return find
+
     # -- hits ----------------------------------------------------------------------------------
 
     @every_metric
-    def test_hits_keep_the_contract(self, make: Make, metric: Metric) -> None:
-        sample = _sample(metric)
-        index = make(metric=metric).build(sample.documents)
+    def test_hits_keep_the_contract(self, built: Built, metric: Metric) -> None:
+        sample, index = _sample(metric), built(metric)
         for settings in (self.narrow, self.wide, {}):
             hits = index.search(sample.queries, 10, **settings)
             assert_contract(hits, len(sample.queries), 10, len(sample.documents))
@@ -147,16 +175,14 @@ class IndexConformance:
         assert index.filtering in ("native", "pre", "post")
 
     @every_metric
-    def test_the_true_neighbours_are_found(self, make: Make, metric: Metric) -> None:
-        sample = _sample(metric)
-        index = make(metric=metric).build(sample.documents)
+    def test_the_true_neighbours_are_found(self, built: Built, metric: Metric) -> None:
+        sample, index = _sample(metric), built(metric)
         hits = index.search(sample.queries, 10, **self.wide)
         assert share_found(hits, sample.scores[:, :10], sample, metric) >= self.recall
 
     @every_metric
-    def test_scores_follow_the_true_ones(self, make: Make, metric: Metric) -> None:
-        sample = _sample(metric)
-        index = make(metric=metric).build(sample.documents)
+    def test_scores_follow_the_true_ones(self, built: Built, metric: Metric) -> None:
+        sample, index = _sample(metric), built(metric)
         hits = index.search(sample.queries, len(sample.documents), **self.wide)
         true = true_scores(sample.documents, sample.queries, hits.ids, metric)
         found = hits.ids >= 0
@@ -193,9 +219,9 @@ class IndexConformance:
         if self.recall == 1.0:
             assert hits.found.tolist() == [300] * len(sample.queries)
 
-    def test_no_queries_give_no_hits(self, make: Make) -> None:
+    def test_no_queries_give_no_hits(self, built: Built) -> None:
         documents = _sample("cosine").documents
-        hits = make().build(documents).search(documents[:0], 3)
+        hits = built("cosine").search(documents[:0], 3)
         assert_contract(hits, 0, 3, len(documents))
 
     @every_metric
@@ -287,11 +313,10 @@ class IndexConformance:
 
     # -- settings, threads, seeds --------------------------------------------------------------
 
-    def test_search_settings_never_leak_into_another_call(self, make: Make) -> None:
+    def test_search_settings_never_leak_into_another_call(self, built: Built) -> None:
         if self.narrow == self.wide:
             pytest.skip("the index has no search settings")
-        sample = _sample("cosine")
-        index = make().build(sample.documents)
+        sample, index = _sample("cosine"), built("cosine")
         narrow = index.search(sample.queries, 5, **self.narrow)
         wide = index.search(sample.queries, 5, **self.wide)
         default = index.search(sample.queries, 5)
@@ -351,11 +376,10 @@ class IndexConformance:
         ids=str,
     )
     def test_a_filter_lets_only_matching_documents_pass(
-        self, make: Make, metric: Metric, wanted: dict[str, Any]
+        self, built: Built, metric: Metric, wanted: dict[str, Any]
     ) -> None:
-        sample = _sample(metric)
+        sample, index = _sample(metric), built(metric)
         n = len(sample.documents)
-        index = make(metric=metric).build(sample.documents, attributes=self._attributes(n))
         where = Filter.parse(wanted)
         assert index.attributes is not None
         mask = where.mask(index.attributes)
@@ -366,12 +390,11 @@ class IndexConformance:
     @every_metric
     @pytest.mark.parametrize("share", [0.003, 0.1, 0.9])
     def test_a_mask_lets_only_its_documents_pass(
-        self, make: Make, metric: Metric, share: float
+        self, built: Built, metric: Metric, share: float
     ) -> None:
-        sample = _sample(metric)
+        sample, index = _sample(metric), built(metric)
         mask = np.random.default_rng(1).random(len(sample.documents)) < share
         mask[5] = True
-        index = make(metric=metric).build(sample.documents)
         hits = index.search(sample.queries, 10, where=mask, **self.wide)
         self._assert_filtered(hits, sample, mask, metric)
 
@@ -389,10 +412,9 @@ class IndexConformance:
         assert share_found(cut, best, sample, metric) >= self.recall
 
     @every_metric
-    def test_a_filter_that_passes_all_or_none(self, make: Make, metric: Metric) -> None:
-        sample = _sample(metric)
+    def test_a_filter_that_passes_all_or_none(self, built: Built, metric: Metric) -> None:
+        sample, index = _sample(metric), built(metric)
         n = len(sample.documents)
-        index = make(metric=metric).build(sample.documents, attributes=self._attributes(n))
         plain = index.search(sample.queries, 10, **self.wide)
         for everything in (np.ones(n, dtype=bool), Filter.parse({"year": {"min": 0}})):
             hits = index.search(sample.queries, 10, where=everything, **self.wide)

@@ -173,6 +173,9 @@ class TestProject(IndexConformance):
     narrow, wide = {"index": {"nprobe": 1}}, {"index": {"nprobe": 8}}
     lossless, recall = False, 0.6
 
+    def parameters_for(self, d: int) -> dict[str, Any]:
+        return {"d": 3 * d // 4}
+
     @pytest.fixture
     def make_index(self) -> Make:
         return maker("project", index={"ivf-flat": {"nlist": 8}}, d=12)
