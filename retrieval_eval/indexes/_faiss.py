@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,14 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.indexes.base import BoundSearch, Filtering, Index
 from retrieval_eval.indexes.selection import Selection
 
-__all__ = ["FaissIndex", "check_centroids", "check_divides", "few_points_note", "set_training"]
+__all__ = [
+    "FaissIndex",
+    "check_centroids",
+    "check_divides",
+    "few_points_note",
+    "from_factory",
+    "set_training",
+]
 
 _FILE = "index.faiss"
 _POINTS_PER_CENTROID = 39
@@ -110,6 +118,27 @@ class FaissIndex(Index):
                 f"{folder / _FILE}: holds {self._faiss.ntotal} x {self._faiss.d} vectors, "
                 f"its manifest says {self.n} x {self.d}"
             )
+
+
+def from_factory(name: str, d: int, text: str, metric: int) -> Any:
+    """Make an index by faiss' factory, which kills the process where usearch was loaded first.
+
+    Seen with faiss-cpu 1.15.1 and usearch 2.26.6, in either's C++ runtime; the other order is fine.
+
+    Raises
+    ------
+    InputError
+        Where usearch was imported before faiss, naming the way out.
+    """
+    import faiss
+
+    loaded = list(sys.modules)
+    if "usearch" in sys.modules and loaded.index("usearch") < loaded.index("faiss"):
+        raise InputError(
+            f"index {name!r}: usearch was imported before faiss, and faiss' factory would end the "
+            "process: import faiss before usearch"
+        )
+    return faiss.index_factory(d, text, metric)
 
 
 def describe(index: Any) -> str:

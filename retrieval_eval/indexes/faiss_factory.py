@@ -12,7 +12,7 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.indexes._faiss import FaissIndex, describe, set_training
+from retrieval_eval.indexes._faiss import FaissIndex, describe, from_factory, set_training
 
 __all__ = ["FaissFactoryBuild", "FaissFactoryIndex", "FaissFactorySearch"]
 
@@ -94,7 +94,7 @@ class FaissFactoryIndex(FaissIndex):
         import faiss
 
         with self._explained():
-            index = faiss.index_factory(d, self.parameters.factory, metric)
+            index = from_factory(self.name, d, self.parameters.factory, metric)
         wanted = self.parameters.ef_construction
         if wanted is not None:
             graph = index

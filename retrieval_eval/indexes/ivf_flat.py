@@ -11,6 +11,7 @@ from retrieval_eval.indexes._faiss import (
     FaissIndex,
     check_centroids,
     few_points_note,
+    from_factory,
     set_training,
 )
 
@@ -60,10 +61,9 @@ class IvfFlatIndex(FaissIndex):
         return few_points_note(self.parameters.nlist, n)
 
     def _empty(self, d: int, metric: int) -> Any:
-        import faiss
 
         return set_training(
-            faiss.index_factory(d, f"IVF{self.parameters.nlist},Flat", metric), self.seed
+            from_factory(self.name, d, f"IVF{self.parameters.nlist},Flat", metric), self.seed
         )
 
     def _wanted(self, search: Any, k: int) -> dict[str, Any]:

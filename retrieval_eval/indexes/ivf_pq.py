@@ -12,6 +12,7 @@ from retrieval_eval.indexes._faiss import (
     check_centroids,
     check_divides,
     few_points_note,
+    from_factory,
     set_training,
 )
 from retrieval_eval.indexes.ivf_flat import IvfSearch
@@ -56,11 +57,10 @@ class IvfPqIndex(FaissIndex):
         return few_points_note(max(self.parameters.nlist, 2**self.parameters.nbits), n)
 
     def _empty(self, d: int, metric: int) -> Any:
-        import faiss
 
         own = self.parameters
         factory = f"IVF{own.nlist},PQ{own.m}x{own.nbits}"
-        return set_training(faiss.index_factory(d, factory, metric), self.seed)
+        return set_training(from_factory(self.name, d, factory, metric), self.seed)
 
     def _wanted(self, search: Any, k: int) -> dict[str, Any]:
         return asdict(search)

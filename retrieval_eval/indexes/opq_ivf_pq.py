@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.indexes._faiss import check_centroids, few_points_note, set_training
+from retrieval_eval.indexes._faiss import (
+    check_centroids,
+    few_points_note,
+    from_factory,
+    set_training,
+)
 from retrieval_eval.indexes.ivf_pq import IvfPqIndex
 
 __all__ = ["OpqIvfPqIndex"]
@@ -35,8 +40,7 @@ class OpqIvfPqIndex(IvfPqIndex):
         return few_points_note(max(self.parameters.nlist, 256, 2**self.parameters.nbits), n)
 
     def _empty(self, d: int, metric: int) -> Any:
-        import faiss
 
         own = self.parameters
         factory = f"OPQ{own.m}_{d - d % own.m},IVF{own.nlist},PQ{own.m}x{own.nbits}"
-        return set_training(faiss.index_factory(d, factory, metric), self.seed)
+        return set_training(from_factory(self.name, d, factory, metric), self.seed)

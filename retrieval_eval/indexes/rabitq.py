@@ -11,6 +11,7 @@ from retrieval_eval.indexes._faiss import (
     FaissIndex,
     check_centroids,
     few_points_note,
+    from_factory,
     set_training,
 )
 
@@ -76,7 +77,7 @@ class RabitqIndex(FaissIndex):
         own = self.parameters
         lists = "" if own.nlist is None else f"IVF{own.nlist},"
         bits = "" if own.bits == 1 else str(own.bits)
-        codes = faiss.index_factory(d, f"{lists}RaBitQ{bits}", metric)
+        codes = from_factory(self.name, d, f"{lists}RaBitQ{bits}", metric)
         rotation = faiss.RandomRotationMatrix(d, d)
         rotation.init(self.seed + 1)
         index = faiss.IndexPreTransform(rotation, codes)

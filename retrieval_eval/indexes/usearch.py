@@ -74,6 +74,7 @@ class UsearchIndex(Index):
     seeded: bool = False
     memory_maps: ClassVar[bool] = True
     requires: ClassVar[dict[str, str]] = {"usearch": "usearch"}
+    libraries: ClassVar[tuple[str, ...]] = ("faiss",)  # which must be loaded before usearch
     distributions: ClassVar[tuple[str, ...]] = ("usearch", "numkong")
 
     _usearch: Any = None

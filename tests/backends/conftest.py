@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import faiss  # noqa: F401 (before usearch: the other order ends the process)
 import pytest
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,3 +204,37 @@ def test_a_bound_search_of_a_closed_index_is_refused(vectors: NDArray[np.float32
     for search in (lambda: call(vectors[:1]), lambda: index.search(vectors[:1], 3)):
         with pytest.raises(InputError, match="build or load it before searching"):
             search()
+
+
+def in_a_fresh_process(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_faiss_is_loaded_before_usearch() -> None:
+    done = in_a_fresh_process(
+        "import numpy as np\n"
+        "from retrieval_eval import get_index\n"
+        "vectors = np.eye(16, dtype=np.float32)\n"
+        "get_index('usearch').build(vectors)\n"
+        "get_index('ivf-flat', nlist=2).build(vectors)\n"
+        "print('alive')"
+    )
+    assert (done.stdout, done.returncode) == ("alive\n", 0), done.stderr
+
+
+def test_usearch_loaded_before_faiss_is_an_error_not_a_crash() -> None:
+    done = in_a_fresh_process(
+        "import usearch.index\n"
+        "import numpy as np\n"
+        "from retrieval_eval import InputError, get_index\n"
+        "vectors = np.eye(16, dtype=np.float32)\n"
+        "get_index('flat').build(vectors)\n"
+        "try:\n"
+        "    get_index('ivf-flat', nlist=2).build(vectors)\n"
+        "except InputError as error:\n"
+        "    print(error)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "import faiss before usearch" in done.stdout
