@@ -19,6 +19,7 @@ __all__ = [
     "FaissIndex",
     "check_centroids",
     "check_divides",
+    "check_rotation",
     "few_points_note",
     "from_factory",
     "set_training",
@@ -205,6 +206,15 @@ def check_divides(name: str, m: int, d: int | None) -> None:
         raise InputError(
             f"index {name!r}: m is {m}, which does not divide the dimension {d}: choose one of "
             f"{', '.join(divisors)}"
+        )
+
+
+def check_rotation(name: str, n: int, d: int | None) -> None:
+    """Refuse to learn a rotation (OPQ) from fewer vectors than dimensions: faiss would abort."""
+    if d is not None and n < d:
+        raise InputError(
+            f"index {name!r}: a rotation of {d} dimensions needs at least as many vectors to learn "
+            f"from, and there are {n}: use an index without OPQ"
         )
 
 

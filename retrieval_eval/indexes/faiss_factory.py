@@ -12,7 +12,13 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.indexes._faiss import FaissIndex, describe, from_factory, set_training
+from retrieval_eval.indexes._faiss import (
+    FaissIndex,
+    check_rotation,
+    describe,
+    from_factory,
+    set_training,
+)
 
 __all__ = ["FaissFactoryBuild", "FaissFactoryIndex", "FaissFactorySearch"]
 
@@ -73,6 +79,8 @@ class FaissFactoryIndex(FaissIndex):
 
     def check(self, n: int, d: int | None) -> None:
         """Refuse a text that faiss cannot read for this dimension."""
+        if "OPQ" in self.parameters.factory:
+            check_rotation(self.name, n, d)
         if d is not None:
             self._empty(d, self._metric_type())
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from retrieval_eval.errors import InputError
 from retrieval_eval.indexes._faiss import (
     check_centroids,
+    check_rotation,
     few_points_note,
     from_factory,
     set_training,
@@ -29,6 +30,7 @@ class OpqIvfPqIndex(IvfPqIndex):
         own = self.parameters
         check_centroids(self.name, "nlist", own.nlist, own.nlist, n)
         check_centroids(self.name, "nbits", own.nbits, max(256, 2**own.nbits), n)
+        check_rotation(self.name, n, d)
         if d is not None and own.m > d:
             raise InputError(
                 f"index {self.name!r}: m is {own.m}: vectors of dimension {d} have at most {d} "

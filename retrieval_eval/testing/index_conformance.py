@@ -111,7 +111,7 @@ class IndexConformance:
     lossless: ClassVar[bool] = True
     recall: ClassVar[float] = 1.0
     repeatable: ClassVar[bool] = True
-    real_documents: ClassVar[int] = 2500
+    real_documents: ClassVar[int] = 1200
     tolerance: ClassVar[float] = 2e-5
     _shared: ClassVar[dict[Metric, Index]] = {}
 

@@ -66,7 +66,7 @@ class TestIvfPq(IndexConformance):
 
 
 class TestOpqIvfPq(TestIvfPq):
-    recall, real_documents = 0.4, 600  # learning the rotation takes seconds
+    recall, real_documents = 0.4, 500  # learning the rotation takes seconds
 
     def parameters_for(self, d: int) -> dict[str, Any]:
         return {"m": 10, "nbits": 6}

@@ -522,3 +522,15 @@ def test_training_on_few_points_is_noted() -> None:
         assert note is not None
         assert note.startswith(f"{few} vectors train ")
         assert index.note(index.Search(), enough, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("opq-ivf-pq", {"nlist": 2, "m": 4}), ("faiss", {"factory": "OPQ4_16,IVF2,PQ4"})],
+)
+def test_a_rotation_of_more_dimensions_than_vectors_is_refused(
+    name: str, options: dict[str, Any]
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 320)).astype(np.float32)
+    with pytest.raises(InputError, match="needs at least as many vectors to learn from"):
+        get_index(name, **options).build(vectors)
