@@ -135,8 +135,7 @@ def blocks_of_draws(
 
 def stream_key(*numbers: int) -> NDArray[np.uint64]:
     """Return the key of the stream of random bits for a seed and a purpose."""
-    key: NDArray[np.uint64] = np.random.SeedSequence(numbers).generate_state(2, np.uint64)  # type: ignore[assignment]
-    return key
+    return np.random.SeedSequence(numbers).generate_state(2, np.uint64).astype(np.uint64)
 
 
 def _padded(words: int) -> int:

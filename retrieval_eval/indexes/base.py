@@ -180,7 +180,9 @@ class Index(ABC):
 
         k is at most the number of documents that pass, and there is at least one.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__}.filtering is {self.filtering!r}, so it must have _bind_filtered"
+        )
 
     def _served_by(self, k: int, search: Any, selection: Selection | None) -> str:
         """Say what serves a query: ask the library where it may choose."""

@@ -215,9 +215,9 @@ class MilvusIndex(Index):
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=self.d)
+        types = [] if self.attributes is None else self.attributes.dtypes
         for position in self._filterable():
-            assert self.attributes is not None  # noqa: S101 (for the type checker)
-            kind = kinds[str(self.attributes.dtypes[position])]
+            kind = kinds[str(types[position])]
             longest = {"max_length": _LONGEST_TEXT} if kind == "VARCHAR" else {}
             schema.add_field(f"a{position}", getattr(DataType, kind), nullable=True, **longest)
         self._client.create_collection(self._collection, schema=schema)
@@ -268,7 +268,7 @@ class MilvusIndex(Index):
         found: dict[str, int] = {}
         try:
             servers = _lite()._servers
-            database = servers[os.path.abspath(self._place / _DATABASE)][1]  # noqa: PTH100
+            database = servers[os.path.abspath(self._place / _DATABASE)][1]  # noqa: PTH100 (its key)
             for segment in database.get_collection(self._collection)._segment_cache.values():
                 index = segment.indexes.get(_VECTOR)
                 if index is not None:

@@ -200,7 +200,7 @@ def _footer(
         for one in comparisons.iter_rows(named=True)
         if one["question"] == "encoder"
     ]
-    drawn = int(comparisons["draws"].max()) if len(comparisons) else 0  # type: ignore[arg-type]
+    drawn = max(comparisons["draws"].to_list(), default=0) if len(comparisons) else 0
     if manifest["reference"] is None:
         lines.append("No reference among the indexes, so no comparison: set compare.reference.")
     else:

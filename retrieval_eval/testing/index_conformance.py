@@ -301,10 +301,11 @@ class IndexConformance:
             with pytest.raises(InputError, match=rule):
                 refused()
         index.build(documents)
+        half: Any = 2.5
         for refused, rule in (
             (lambda: index.search(documents[:1, :-1], 3), "queries have dimension 23"),
             (lambda: index.search(documents[:1], 0), "k is 0"),
-            (lambda: index.search(documents[:1], 2.5), "k is 2.5"),  # type: ignore[arg-type]
+            (lambda: index.search(documents[:1], half), "k is 2.5"),
             (lambda: index.search(documents[:1].astype(str), 1), "queries must be numbers"),
             (lambda: index.search(documents[:1], 1, no_such=1), "unknown parameter 'no_such'"),
         ):

@@ -99,7 +99,7 @@ def test_served_by_says_what_the_table_does(vectors: NDArray[np.float32]) -> Non
         assert index.served_by(5) == expected
         index.close()
     index = get_index("lancedb", kind="ivf-flat", nlist=2).build(vectors)
-    index._table.drop_index("vector_idx")  # type: ignore[attr-defined]
+    index._table.drop_index("vector_idx")
     assert index.served_by(5) == "lancedb exhaustive scan"
     index.close()
 
@@ -304,9 +304,7 @@ def odd_index() -> Any:
 
 def test_filters_are_applied_before_the_search_by_the_library(odd_index: Index) -> None:
     where = Filter.parse({"Year": 3})
-    query = odd_index._query(  # type: ignore[attr-defined]
-        np.ones(D, dtype=np.float32), 5, odd_index.settings({}), "a0 = 3"
-    )
+    query = odd_index._query(np.ones(D, dtype=np.float32), 5, odd_index.settings({}), "a0 = 3")
     plan = query.explain_plan()
     assert re.search(r"ANN.*\n.*LanceRead.*full_filter=a0 = Int64\(3\)", plan, re.DOTALL)
     assert odd_index.served_by(5, where=where) == "lancedb IVF_FLAT"
@@ -338,7 +336,7 @@ def test_a_search_writes_nothing_beside_a_saved_index(
     vectors: NDArray[np.float32], tmp_path: Path
 ) -> None:
     built = get_index("lancedb", nlist=2, m=8).build(vectors, attributes=ATTRIBUTES)
-    place = built._place  # type: ignore[attr-defined]
+    place = built._place
     assert place.is_dir()
     built.save(tmp_path / "index")
     expected = built.search(vectors[:5], 5, nprobe=1, refine_factor=2)
@@ -362,9 +360,9 @@ def test_a_search_writes_nothing_beside_a_saved_index(
 
 def test_a_forgotten_index_leaves_no_folder(vectors: NDArray[np.float32]) -> None:
     index = get_index("lancedb", kind="none").build(vectors)
-    first = index._place  # type: ignore[attr-defined]
+    first = index._place
     index.build(vectors)
-    second = index._place  # type: ignore[attr-defined]
+    second = index._place
     assert second.is_dir()
     assert not first.exists()
     del index

@@ -390,7 +390,9 @@ def test_a_server_holds_what_is_saved_and_loses_what_is_not(
     assert get_index("milvus").identity()["server"] is False
 
 
-def test_the_token_reaches_the_client(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_reaches_the_client(
+    server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import pymilvus
 
     given: list[dict[str, Any]] = []
@@ -400,5 +402,5 @@ def test_the_token_reaches_the_client(server: Any, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(pymilvus, "MilvusClient", client)
     backend._connect("http://somewhere:1")
-    backend._connect("/tmp/milvus.db")  # noqa: S108 (never opened)
+    backend._connect(str(tmp_path / "milvus.db"))
     assert [one["token"] for one in given] == ["root:very-secret-token", ""]
