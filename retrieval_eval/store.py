@@ -8,15 +8,17 @@ whole artefact or none. Its checksums are verified when it is read: a damaged on
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from retrieval_eval.errors import InputError, RetrievalEvalError
 
@@ -106,6 +108,24 @@ def unseal(folder: Path) -> tuple[dict[str, Any], int]:
     return meta, total
 
 
+def _lock(path: Path) -> IO[bytes] | None:
+    """Hold the lock of a path until the stream is closed; None where the system has no locks."""
+    while True:
+        stream = path.open("ab")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                return stream
+        except FileNotFoundError:
+            pass  # who held it is done, and took the file away: somebody else may have a new one
+        except OSError as error:
+            stream.close()
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                return None
+            raise
+        stream.close()
+
+
 @dataclass(frozen=True)
 class Artefact:
     """A verified artefact of a store.
@@ -134,8 +154,9 @@ class Artefact:
 class Store:
     """Artefacts below one folder, as ``KIND/KEY/``.
 
-    Several processes may use one store: each writes under a name of its own and renames, and
-    whoever comes second uses the first one's artefact.
+    Several processes and threads may use one store: who asks for an artefact that another is
+    making waits for it, and uses it. A lock is the system's, so it ends with whoever holds it; on a
+    file system without locks, both do the work, and the first to finish is used.
 
     Parameters
     ----------
@@ -187,6 +208,7 @@ class Store:
         make: Callable[[Path], Mapping[str, Any]],
         *,
         usable: Callable[[Path, Mapping[str, Any]], bool] = lambda _folder, _meta: True,
+        resumable: bool = False,
     ) -> Artefact:
         """Return the artefact with this key, making it first if need be.
 
@@ -198,10 +220,13 @@ class Store:
             Everything that decides the content, as plain JSON values.
         make : callable
             Gets an empty folder, writes the files, returns figures to record with them. If it
-            raises, nothing is kept.
+            raises, or its process ends, nothing is kept.
         usable : callable, optional
             Gets an undamaged artefact's folder and what its maker recorded, and says whether it
             still serves; one that points at something gone is made again.
+        resumable : bool
+            What was written before an interruption is kept, and given to the next `make` for this
+            key, which has to check it and go on from there.
 
         Raises
         ------
@@ -212,28 +237,62 @@ class Store:
         if found is not None and usable(found.folder, found.meta):
             return found
         key = digest(fields)
-        if found is not None:
-            shutil.rmtree(found.folder, ignore_errors=True)
         target = self.root / kind / key
-        scratch = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
+        with self._claimed(key, target.parent) as alone:
+            found = self.find(kind, fields)  # somebody may have made it while this waited
+            if found is not None and usable(found.folder, found.meta):
+                return found
+            if found is not None:
+                shutil.rmtree(found.folder, ignore_errors=True)
+            scratch = self.root / "tmp" / (key if alone else f"{key}-{uuid.uuid4().hex[:8]}")
+            if not resumable:
+                shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
+            scratch.mkdir(exist_ok=True)
+            return self._make(kind, fields, make, scratch, target, keep=resumable and alone)
+
+    @contextlib.contextmanager
+    def _claimed(self, key: str, parent: Path) -> Iterator[bool]:
+        """Wait until nobody else makes this artefact; yield whether that can be known here."""
+        path = self.root / "locks" / key
         try:
-            scratch.mkdir(parents=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (path.parent, self.root / "tmp", parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            stream = _lock(path)
         except OSError as error:
             raise RetrievalEvalError(
                 f"{self.root}: the cache cannot be written to: {error}; "
                 "set RETRIEVAL_EVAL_CACHE to a folder of yours"
             ) from error
         try:
+            yield stream is not None
+        finally:
+            if stream is not None:
+                path.unlink(missing_ok=True)
+                stream.close()
+
+    def _make(
+        self,
+        kind: str,
+        fields: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+        scratch: Path,
+        target: Path,
+        *,
+        keep: bool,
+    ) -> Artefact:
+        done = False
+        try:
             meta = {**make(scratch), "fields": dict(fields)}
             seal(scratch, meta)
             other = self._move_in(scratch, target, kind, fields)
+            done = True
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if done or not keep:
+                shutil.rmtree(scratch, ignore_errors=True)
         if other is not None:
             return other
         n_bytes = sum((target / name).stat().st_size for name in _files(target))
-        return Artefact(key, target, dict(meta), n_bytes, fresh=True)
+        return Artefact(digest(fields), target, dict(meta), n_bytes, fresh=True)
 
     def _move_in(
         self, scratch: Path, target: Path, kind: str, fields: Mapping[str, Any]

@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.filters import as_attributes
+from retrieval_eval.ids import Ids
+from retrieval_eval.neighbours import Metric
 from retrieval_eval.parameters import NoParameters, make_parameters
 from retrieval_eval.plugins import require
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.store import Store, fold_digests
-from retrieval_eval.textfiles import fits_column
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Dataset", "DatasetSource"]
+__all__ = ["Dataset", "DatasetSource", "DatasetVectors", "VectorRows"]
 
 _SEED = 20_240_229  # of the attribute `random`; any number, but always the same
+
+
+class VectorRows(Protocol):
+    """Vectors that are read some rows at a time, from a file or from memory."""
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+
+    @property
+    def d(self) -> int:
+        """Dimension."""
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return rows, shape (stop - start, d)."""
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetVectors:
+    """Vectors that came with a dataset.
+
+    Parameters
+    ----------
+    documents, queries : VectorRows
+        One row for each document, and for each judged query.
+    documents_key, queries_key : str
+        Keys of their content.
+    metric : {'cosine', 'ip', 'l2'} or None
+        The metric that the judgments were made by, if they are true neighbours.
+    """
+
+    documents: VectorRows
+    queries: VectorRows
+    documents_key: str
+    queries_key: str
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +72,15 @@ class Dataset:
     ----------
     name : str
         What it is called in tables.
-    document_ids : tuple of str, length n
-        Unique ids; row i of every matrix of document vectors belongs to ``document_ids[i]``.
+    document_ids : sequence of str, length n
+        Unique ids, kept as :class:`~retrieval_eval.ids.Ids`; row i of every matrix of document
+        vectors belongs to ``document_ids[i]``.
     documents : sequence of str, length n
-        Their texts; may be empty.
+        Their texts; may be empty, and may lie on the disk (:class:`~retrieval_eval.texts.Texts`).
     query_ids : tuple of str, length q
         Unique ids of the judged queries.
     queries : sequence of str, length q
-        Their texts; never empty.
+        Their texts; never empty, unless the dataset has vectors of its own.
     qrels : Qrels
         Judgments of exactly these queries.
     attributes : mapping of str to sequence of length n
@@ -50,19 +88,26 @@ class Dataset:
         :meth:`attribute_table`); None where a document has none.
     facts : mapping
         What the source recorded: versions, checksums, what was left out. Goes into the manifest.
+    vectors : DatasetVectors or None
+        Vectors that came with the dataset; those of ann-benchmarks have no texts.
+    corpus_key : str or None
+        A key of ids, texts and their order, if the source knows one; else it is computed.
     """
 
     name: str
-    document_ids: tuple[str, ...]
+    document_ids: Sequence[str]
     documents: Sequence[str]
     query_ids: tuple[str, ...]
     queries: Sequence[str]
     qrels: Qrels
     attributes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    vectors: DatasetVectors | None = None
+    corpus_key: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.document_ids:
+        object.__setattr__(self, "document_ids", Ids.of(self.document_ids, "document id"))
+        if not len(self.document_ids):
             raise InputError(f"dataset {self.name!r}: the corpus is empty")
         if not self.query_ids:
             raise InputError(f"dataset {self.name!r}: no query has a judgment")
@@ -74,40 +119,44 @@ class Dataset:
                 raise InputError(
                     f"dataset {self.name!r}: {len(ids)} {what} ids, {len(texts)} texts"
                 )
-            if len(set(ids)) != len(ids):
-                twice, _ = Counter(ids).most_common(1)[0]
-                raise InputError(f"dataset {self.name!r}: {what} id {twice!r} occurs twice")
-            odd = next((i for i in ids if not fits_column(i)), None)
-            if odd is not None:
+            column = Ids.of(ids, f"{what} id")
+            if column.repeated:
                 raise InputError(
-                    f"dataset {self.name!r}: {what} id {odd!r} is empty or holds white space, "
+                    f"dataset {self.name!r}: {what} id {column[column.repeated[0]]!r} occurs twice"
+                )
+            odd = column.column.filter(column.column.str.contains(r"^$|[ \t\n\r\x0b\x0c]"))
+            if len(odd):
+                raise InputError(
+                    f"dataset {self.name!r}: {what} id {odd[0]!r} is empty or holds white space, "
                     "which no run file can carry"
                 )
-        odd = next((i for i in self.query_ids if i.startswith("#")), None)
-        if odd is not None:
+        comment = next((i for i in self.query_ids if i.startswith("#")), None)
+        if comment is not None:
             raise InputError(
-                f"dataset {self.name!r}: query id {odd!r} starts with '#', which run files and "
+                f"dataset {self.name!r}: query id {comment!r} starts with '#', which run files and "
                 "qrels take for a comment"
             )
         for query_id, text in zip(self.query_ids, self.queries, strict=True):
-            if not text.strip():
+            if not text.strip() and self.vectors is None:
                 raise InputError(f"dataset {self.name!r}: query {query_id!r} has no text")
         if set(self.qrels.query_ids) != set(self.query_ids):
             raise InputError(f"dataset {self.name!r}: qrels and queries name different queries")
 
     @cached_property
     def corpus_fingerprint(self) -> str:
-        """A key of the documents: ids, texts and their order."""
-        return fold_digests(
+        """A key of the documents: ids, texts and their order; vectors, if there are any."""
+        key = self.corpus_key or fold_digests(
             part for pair in zip(self.document_ids, self.documents, strict=True) for part in pair
         )
+        return key if self.vectors is None else fold_digests([key, self.vectors.documents_key])
 
     @cached_property
     def queries_fingerprint(self) -> str:
-        """A key of the queries: ids, texts and their order."""
-        return fold_digests(
+        """A key of the queries: ids, texts and their order; vectors, if there are any."""
+        key = fold_digests(
             part for pair in zip(self.query_ids, self.queries, strict=True) for part in pair
         )
+        return key if self.vectors is None else fold_digests([key, self.vectors.queries_key])
 
     def attribute_table(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return attributes of the documents, as filters take them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,15 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.parameters import NoParameters, make_parameters
 from retrieval_eval.plugins import require
 
-__all__ = ["Encoder", "Kind", "check_embeddings"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["Encoder", "Kind", "Vectors", "check_embeddings"]
 
 Kind = Literal["query", "document"]
+
+Vectors: TypeAlias = "NDArray[np.float32] | csr_array"
+"""What an encoder returns: dense rows, or sparse ones if it is a sparse encoder."""
 
 
 class Encoder(ABC):
@@ -41,21 +47,29 @@ class Encoder(ABC):
     distributions : tuple of str
         Distributions whose versions can change the vectors; part of the cache key.
     needs_fit : bool
-        Whether the vectors depend on the corpus, through :meth:`fit`.
+        Whether the vectors depend on the corpus, through :meth:`fit`. May depend on parameters.
+    sparse : bool
+        Whether vectors are sparse: rows of ``scipy.sparse.csr_array`` over a vocabulary, scored by
+        inner product. A sparse vector may be all zero: it matches nothing.
     zero_means_no_match : bool
         Whether a zero vector is a statement ("no known term") rather than a defect. A zero query
         then retrieves nothing.
     batch_texts : int
-        How many texts are encoded between two updates of the progress bar.
+        How many texts :meth:`stream` encodes at a time. The vectors of a text may depend, in
+        their last digits, on the texts beside it, so this is fixed by the parameters.
+    commit_s : float
+        How many seconds of finished vectors an interruption may cost; 0 where each is paid for.
     """
 
     name: ClassVar[str]
     Parameters: ClassVar[type[Any]] = NoParameters
     requires: ClassVar[Mapping[str, str]] = {}
     distributions: ClassVar[tuple[str, ...]] = ()
-    needs_fit: ClassVar[bool] = False
+    needs_fit: bool = False
+    sparse: ClassVar[bool] = False
     zero_means_no_match: ClassVar[bool] = False
-    batch_texts: ClassVar[int] = 256
+    batch_texts: int = 256
+    commit_s: ClassVar[float] = 1.0
 
     def __init__(self, **parameters: Any) -> None:
         self.parameters: Any = make_parameters(
@@ -86,7 +100,7 @@ class Encoder(ABC):
         return self
 
     @abstractmethod
-    def encode(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
         """Encode texts.
 
         Parameters
@@ -99,12 +113,36 @@ class Encoder(ABC):
         Returns
         -------
         ndarray of float32, shape (len(texts), d)
+            Or, if `sparse`, a ``scipy.sparse.csr_array`` of that type and shape.
         """
 
-    def stream(self, texts: Sequence[str], kind: Kind) -> Iterator[NDArray[np.float32]]:
-        """Yield the vectors of all texts in order, some rows at a time."""
-        for start in range(0, len(texts), self.batch_texts):
-            yield self.encode(texts[start : start + self.batch_texts], kind)
+    def stream(
+        self,
+        texts: Sequence[str],
+        kind: Kind,
+        *,
+        ids: Sequence[str] | None = None,
+        start: int = 0,
+    ) -> Iterator[Vectors]:
+        """Yield the vectors of all texts in order, some rows at a time.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            All texts; a slice of them is a list.
+        kind : {'query', 'document'}
+            Which prompt or projection applies.
+        ids : sequence of str, optional
+            The id of each text, for an encoder that reads vectors stored under ids.
+        start : int
+            The first row wanted: where an earlier, interrupted call had yielded to. What follows
+            is the same, bit for bit, as if the earlier call had gone on.
+        """
+        for first in range(start, len(texts), self.batch_texts):
+            yield self.encode(texts[first : first + self.batch_texts], kind)
+
+    def close(self) -> None:
+        """Let go of processes, connections and models; called when all texts are encoded."""
 
 
 def check_embeddings(

@@ -68,9 +68,9 @@ class LsaEncoder(Encoder):
     name: ClassVar[str] = "lsa"
     Parameters: ClassVar[type[Any]] = LsaParameters
     distributions: ClassVar[tuple[str, ...]] = ("scikit-learn", "numpy", "scipy")
-    needs_fit: ClassVar[bool] = True
+    needs_fit: bool = True
     zero_means_no_match: ClassVar[bool] = True
-    batch_texts: ClassVar[int] = 1024
+    batch_texts: int = 1024
 
     _pipeline: Any = None
 

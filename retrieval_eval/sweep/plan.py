@@ -15,6 +15,7 @@ from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.evaluation import measure_depth, parse_measure, require_means
 from retrieval_eval.filters import Filter
+from retrieval_eval.ids import Ids
 from retrieval_eval.indexes import INDEXES, Index, index_specification
 from retrieval_eval.parameters import Entry, expand_grid, parse_entry
 from retrieval_eval.pipeline import Attributes
@@ -334,7 +335,7 @@ def _views(sweep: Sweep, dataset: Dataset) -> list[View]:
             where = Filter.parse(wanted)
             columns = [one.column for one in where.conditions]
             mask = where.mask(dataset.attribute_table(columns))
-            kept = [dataset.document_ids[row] for row in np.flatnonzero(mask)]
+            kept = Ids.of(dataset.document_ids).take(np.flatnonzero(mask))
             try:
                 views.append(View(where, mask, dataset.qrels.only_documents(kept)))
             except InputError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +189,7 @@ def test_a_maker_that_raises_leaves_nothing_behind(store: Store, kind: type[Base
 
     with pytest.raises(kind, match="no more room"):
         store.get_or_make("answers", FIELDS, make)
-    assert set(left_below(store.root)) <= {"tmp", "answers"}
+    assert set(left_below(store.root)) <= {"tmp", "answers", "locks"}
     assert store.find("answers", FIELDS) is None
     assert store.get_or_make("answers", FIELDS, Maker()).fresh
 
@@ -198,7 +200,7 @@ def test_figures_that_cannot_be_written_down_leave_nothing_behind(store: Store) 
 
     with pytest.raises(ValueError, match="JSON compliant"):
         store.get_or_make("answers", FIELDS, make)
-    assert set(left_below(store.root)) <= {"tmp", "answers"}
+    assert set(left_below(store.root)) <= {"tmp", "answers", "locks"}
 
 
 # damage
@@ -364,9 +366,14 @@ def test_a_process_killed_in_its_maker_leaves_no_artefact_and_the_next_makes_it(
 
 
 AT_ONCE = """
-import sys, time
+import errno, fcntl, sys, time
 from pathlib import Path
 from retrieval_eval.store import Store
+
+def without_locks(stream, operation):
+    raise OSError(errno.ENOLCK, "no locks available")
+
+fcntl.flock = without_locks
 
 root, meeting, me, other = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 
@@ -391,7 +398,7 @@ except BaseException:
 """
 
 
-def test_two_processes_at_once_both_succeed_and_one_whole_artefact_remains(
+def test_on_a_file_system_without_locks_two_processes_succeed_and_one_artefact_remains(
     store: Store, tmp_path: Path
 ) -> None:
     rounds = 25
@@ -412,15 +419,104 @@ def test_two_processes_at_once_both_succeed_and_one_whole_artefact_remains(
     assert list((store.root / "tmp").iterdir()) == []
 
 
-def test_whoever_comes_second_uses_the_artefact_of_the_first(store: Store) -> None:
+def test_whoever_comes_second_uses_the_artefact_of_the_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+
     def slow(folder: Path) -> Mapping[str, Any]:
         Store(store.root).get_or_make("answers", FIELDS, Maker("first"))
         return Maker("second")(folder)
 
     made = store.get_or_make("answers", FIELDS, slow)
-    found = store.find("answers", FIELDS)
-    assert found is not None
     assert (made.folder / "answer.txt").read_text() == "first"
+    assert not made.fresh
+
+
+ONCE = """
+import sys, time
+from pathlib import Path
+from retrieval_eval.store import Store
+
+root, log = Path(sys.argv[1]), Path(sys.argv[2])
+
+def go(number):
+    def make(folder):
+        with log.open("a") as stream:
+            stream.write(f"{number}\\n")
+        time.sleep(0.02)
+        (folder / "answer.txt").write_text(str(number))
+        return {}
+
+    return Store(root).get_or_make("answers", {"number": number}, make)
+
+for number in range(int(sys.argv[3])):
+    assert (go(number).folder / "answer.txt").read_text() == str(number)
+"""
+
+
+def test_processes_that_ask_for_the_same_artefacts_at_once_make_each_once(
+    store: Store, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", ONCE, str(store.root), str(log), "25"]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    complaints = [child.communicate(timeout=60)[1].decode() for child in children]
+    assert complaints == ["", "", ""]
+    assert sorted(map(int, log.read_text().split())) == list(range(25))
+    assert list((store.root / "locks").iterdir()) == []
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_threads_that_ask_for_the_same_artefact_make_it_once(store: Store) -> None:
+    make = Maker()
+
+    def slow(folder: Path) -> Mapping[str, Any]:
+        time.sleep(0.05)
+        return make(folder)
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(store.get_or_make, "answers", FIELDS, slow) for _ in range(8)]
+        found = [one.result() for one in asked]
+    assert make.calls == 1
+    assert sum(one.fresh for one in found) == 1
+
+
+def test_a_lock_ends_with_the_process_that_held_it(store: Store, tmp_path: Path) -> None:
+    signal = tmp_path / "half-way"
+    with subprocess.Popen([sys.executable, "-c", HALF_WAY, str(store.root), str(signal)]) as child:
+        try:
+            wait_for(signal, child)
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(
+                    store.get_or_make, "answers", {"question": "life", "n": 1}, Maker()
+                )
+                time.sleep(0.2)
+                assert not asked.done()
+                child.kill()
+                assert asked.result(timeout=30).fresh
+        finally:
+            child.kill()
+
+
+def test_what_a_resumable_maker_wrote_is_there_for_the_next(store: Store) -> None:
+    def half(folder: Path) -> Mapping[str, Any]:
+        (folder / "answer.txt").write_text("forty-")
+        raise KeyboardInterrupt
+
+    def rest(folder: Path) -> Mapping[str, Any]:
+        path = folder / "answer.txt"
+        path.write_text(path.read_text() + "two")
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get_or_make("answers", FIELDS, half, resumable=True)
+    assert store.find("answers", FIELDS) is None
+    made = store.get_or_make("answers", FIELDS, rest, resumable=True)
+    assert (made.folder / "answer.txt").read_text() == "forty-two"
     assert list((store.root / "tmp").iterdir()) == []
 
 
@@ -430,6 +526,11 @@ def test_an_artefact_that_appears_just_before_the_rename_is_no_error(
 ) -> None:
     if damaged_before:
         flip_a_byte(store.get_or_make("answers", FIELDS, Maker("old")).folder)
+
+    def without_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
     waiting = [lambda: Store(store.root).get_or_make("answers", FIELDS, Maker("first"))]
 
     def with_an_interruption(real: Callable[..., None]) -> Callable[..., None]:

@@ -12,6 +12,8 @@ from retrieval_eval.datasets import Dataset, load_dataset
 from retrieval_eval.errors import InputError
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.store import Store
+from retrieval_eval.textfiles import pack_bytes
+from retrieval_eval.texts import Texts
 
 CORPUS = [
     {"_id": "d1", "title": "Wings", "text": "lift of a wing"},
@@ -44,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **parameters: Any) -> Dataset:
-    return load_dataset(str(folder), store=Store(folder / "never-used"), **parameters)
+    return load_dataset(str(folder), store=Store(folder.parent / "store"), **parameters)
 
 
 def refused(folder: Path, **parameters: Any) -> str:
@@ -185,6 +187,26 @@ def test_a_card_names_a_folder_and_parameters_override_its_own(
     assert load_dataset(str(card), split="test").query_ids == ("q1", "q3")
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_packed_files_give_the_same_dataset(folder: Path, suffix: str) -> None:
+    plain = load(folder).summary()
+    for path in (folder / "corpus.jsonl", folder / "queries.jsonl", folder / "qrels" / "test.tsv"):
+        path.with_name(path.name + suffix).write_bytes(pack_bytes(path.read_bytes(), suffix))
+        path.unlink()
+    assert load(folder).summary() == plain
+    assert "Did you mean 'test'?" in refused(folder, split="tests")
+
+
+def test_texts_stay_on_the_disk_and_are_read_as_asked_for(folder: Path) -> None:
+    documents = load(folder).documents
+    assert isinstance(documents, Texts)
+    assert documents[1:3] == ["no title", "a number as id"]
+    assert (documents[0], documents[-1]) == ("Wings lift of a wing", "")
+    assert list(documents) == documents[:]
+    with pytest.raises(IndexError):
+        documents[4]
+
+
 # what is refused
 
 
@@ -246,7 +268,8 @@ def test_a_bad_line_of_a_text_file_names_file_line_and_rule(
 def test_an_id_that_occurs_twice_names_file_and_line(folder: Path, name: str, key: str) -> None:
     number = append(folder / name, json.dumps({"_id": key, "text": "again"}))
     message = refused(folder)
-    assert message.startswith(f"{folder / name}:{number}: the id {key!r} occurs twice")
+    noun = "document" if name == "corpus.jsonl" else "query"
+    assert message.startswith(f"{folder / name}:{number}: the {noun} id {key!r} occurs twice")
 
 
 def test_ids_that_differ_only_as_text_are_no_duplicates(folder: Path) -> None:
