@@ -57,6 +57,8 @@ class Encoder(ABC):
     batch_texts : int
         How many texts :meth:`stream` encodes at a time. The vectors of a text may depend, in
         their last digits, on the texts beside it, so this is fixed by the parameters.
+    reads_vectors : bool
+        Whether the vectors come from files, or from the dataset itself, and texts do not matter.
     commit_s : float
         How many seconds of finished vectors an interruption may cost; 0 where each is paid for.
     """
@@ -67,6 +69,7 @@ class Encoder(ABC):
     distributions: ClassVar[tuple[str, ...]] = ()
     needs_fit: bool = False
     sparse: ClassVar[bool] = False
+    reads_vectors: ClassVar[bool] = False
     zero_means_no_match: ClassVar[bool] = False
     batch_texts: int = 256
     commit_s: ClassVar[float] = 1.0
@@ -141,18 +144,33 @@ class Encoder(ABC):
         for first in range(start, len(texts), self.batch_texts):
             yield self.encode(texts[first : first + self.batch_texts], kind)
 
+    def with_vectors(self, documents: Any, queries: Any) -> Encoder:
+        """Return an encoder that reads these vectors, if it `reads_vectors`.
+
+        Parameters
+        ----------
+        documents, queries : object
+            With ``n``, ``d`` and ``read(start, stop)``, as
+            :class:`retrieval_eval.datasets.base.VectorRows` has them.
+        """
+        raise NotImplementedError(f"encoder {self.name!r} reads no vectors")
+
+    def usage(self) -> Mapping[str, float]:
+        """Return what encoding has used so far beside time, such as tokens that are paid for."""
+        return {}
+
     def close(self) -> None:
         """Let go of processes, connections and models; called when all texts are encoded."""
 
 
 def check_embeddings(
-    vectors: NDArray[Any], ids: Sequence[str], *, what: str, zero_allowed: bool
+    vectors: Any, ids: Sequence[str], *, what: str, zero_allowed: bool, first_row: int = 0
 ) -> None:
     """Refuse vectors that no index can serve.
 
     Parameters
     ----------
-    vectors : ndarray, shape (n, d)
+    vectors : ndarray or csr_array, shape (n, d)
         What an encoder returned.
     ids : sequence of str, length n
         The text each row belongs to.
@@ -160,27 +178,30 @@ def check_embeddings(
         Whose vectors they are, for instance ``"encoder 'lsa', document"``.
     zero_allowed : bool
         Whether a row may be all zero.
+    first_row : int
+        Number of the first row, for messages.
 
     Raises
     ------
     InputError
         Naming the first row with NaN or infinity, or (unless allowed) with nothing but zeros.
     """
-    if vectors.ndim != 2 or len(vectors) != len(ids):
+    if len(vectors.shape) != 2 or vectors.shape[0] != len(ids):
         raise InputError(f"{what}: expected {len(ids)} vectors, got an array {vectors.shape}")
     # A row's sum of magnitudes is finite iff every entry is; float64 cannot overflow here.
-    size = np.abs(vectors).sum(axis=1, dtype=np.float64)
+    size = np.asarray(abs(vectors).sum(axis=1, dtype=np.float64)).ravel()
     bad = np.flatnonzero(~np.isfinite(size))
     if len(bad):
         row = int(bad[0])
         raise InputError(
-            f"{what} {ids[row]!r} (row {row}): the vector holds NaN or infinity; {len(bad)} of "
-            f"{len(ids)} rows do. Is its text empty, or the file damaged?"
+            f"{what} {ids[row]!r} (row {first_row + row}): the vector holds NaN or infinity; "
+            f"{len(bad)} of {len(ids)} rows do. Is its text empty, or the file damaged?"
         )
     zero = np.flatnonzero(size == 0)
     if len(zero) and not zero_allowed:
         row = int(zero[0])
         raise InputError(
-            f"{what} {ids[row]!r} (row {row}): the vector is all zero; {len(zero)} of {len(ids)} "
-            "rows are. It has no direction, so no cosine: remove or repair the text or vector"
+            f"{what} {ids[row]!r} (row {first_row + row}): the vector is all zero; {len(zero)} of "
+            f"{len(ids)} rows are. It has no direction, so no cosine: remove or repair the text or "
+            "vector"
         )

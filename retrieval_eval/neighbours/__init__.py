@@ -10,12 +10,14 @@ from retrieval_eval.neighbours.recall import (
 )
 from retrieval_eval.neighbours.scores import METRICS, Metric, true_scores
 from retrieval_eval.neighbours.search import BUDGET_BYTES, exact_neighbours
+from retrieval_eval.neighbours.sparse import exact_sparse_neighbours
 
 __all__ = [
     "BUDGET_BYTES",
     "METRICS",
     "Metric",
     "exact_neighbours",
+    "exact_sparse_neighbours",
     "kth_scores",
     "neighbour_recall",
     "neighbour_recall_by_id",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.hits import Hits
-from retrieval_eval.neighbours.scores import Floats, Metric, norms_of, true_scores
+from retrieval_eval.neighbours.scores import Metric, Vectors, norms_of, true_scores
 
 __all__ = ["kth_scores", "neighbour_recall", "neighbour_recall_by_id"]
 
@@ -48,8 +48,8 @@ def kth_scores(scores: NDArray[np.float64], k: int) -> NDArray[np.float64]:
 def neighbour_recall(
     hits: Hits,
     threshold: NDArray[np.float64],
-    documents: Floats,
-    queries: Floats,
+    documents: Vectors,
+    queries: Vectors,
     k: int,
     metric: Metric,
     *,
@@ -70,7 +70,7 @@ def neighbour_recall(
     threshold : ndarray of float64, shape (q,)
         True score of each query's k-th neighbour, or of the last one if a filter allows fewer:
         see :func:`kth_scores`; ``-inf`` for a query that has none.
-    documents, queries : ndarray, shape (n, d) and (q, d)
+    documents, queries : ndarray or csr_array, shape (n, d) and (q, d)
         The vectors.
     k : int
         At least 1, at most ``hits.k``.
@@ -103,9 +103,9 @@ def neighbour_recall(
     [1.0]
     """
     ids = _first(hits, k)
-    if len(threshold) != len(ids) or len(queries) != len(ids):
+    if len(threshold) != len(ids) or queries.shape[0] != len(ids):
         raise InputError(
-            f"{len(ids)} rows of hits, {len(queries)} queries and {len(threshold)} thresholds "
+            f"{len(ids)} rows of hits, {queries.shape[0]} queries and {len(threshold)} thresholds "
             "must be as many"
         )
     if tolerance is None:
@@ -115,9 +115,10 @@ def neighbour_recall(
     good = _distinct(ids)
     neighbours = k
     if allowed is not None:
-        if allowed.dtype != np.bool_ or allowed.shape != (len(documents),):
+        if allowed.dtype != np.bool_ or allowed.shape != (documents.shape[0],):
             raise InputError(
-                f"allowed must be a mask of booleans, one for each of {len(documents)} documents, "
+                f"allowed must be a mask of booleans, one for each of {documents.shape[0]} "
+                "documents, "
                 f"got {allowed.dtype} {allowed.shape}"
             )
         neighbours = min(k, int(np.count_nonzero(allowed)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "Floats", "Metric", "blocks", "norms_of", "true_scores"]
+__all__ = ["METRICS", "Floats", "Metric", "Vectors", "blocks", "norms_of", "true_scores"]
 
 Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
 Floats = NDArray[np.floating]
+
+Vectors: TypeAlias = Any
+"""Rows of vectors: an array of floats, or a ``scipy.sparse.csr_array``."""
 
 # A block this small stays in a processor's cache: a tenth of the time of blocks that do not.
 _CACHE_BYTES = 2**20
@@ -46,12 +49,12 @@ def blocks(n_rows: int, bytes_per_row: int, budget_bytes: int = _CACHE_BYTES) ->
         yield slice(start, min(start + step, n_rows))
 
 
-def norms_of(vectors: Floats) -> NDArray[np.float64]:
+def norms_of(vectors: Vectors) -> NDArray[np.float64]:
     """Compute Euclidean norms in float64.
 
     Parameters
     ----------
-    vectors : ndarray, shape (n, d)
+    vectors : ndarray or csr_array, shape (n, d)
         May be memory-mapped.
 
     Returns
@@ -64,6 +67,9 @@ def norms_of(vectors: Floats) -> NDArray[np.float64]:
     >>> norms_of(np.array([[3.0, 4.0]])).tolist()
     [5.0]
     """
+    if not isinstance(vectors, np.ndarray):
+        squares: NDArray[np.float64] = vectors.power(2, dtype=np.float64).sum(axis=1)
+        return np.sqrt(squares)
     norms = np.empty(len(vectors))
     for rows in blocks(len(vectors), 8 * vectors.shape[1]):
         norms[rows] = np.linalg.norm(vectors[rows].astype(np.float64), axis=1)
@@ -71,16 +77,19 @@ def norms_of(vectors: Floats) -> NDArray[np.float64]:
 
 
 def true_scores(
-    documents: Floats, queries: Floats, ids: NDArray[np.int64], metric: Metric
+    documents: Vectors,
+    queries: Vectors,
+    ids: NDArray[np.int64],
+    metric: Metric,
 ) -> NDArray[np.float64]:
     """Score given documents for each query in float64.
 
     Parameters
     ----------
-    documents : ndarray, shape (n, d)
+    documents : ndarray or csr_array, shape (n, d)
         All vectors.
-    queries : ndarray, shape (q, d)
-        The queries.
+    queries : ndarray or csr_array, shape (q, d)
+        The queries; of sparse vectors only the inner product is known.
     ids : ndarray of int64, shape (q, k)
         Which documents to score; -1 scores ``-inf``.
     metric : {'cosine', 'ip', 'l2'}
@@ -99,6 +108,14 @@ def true_scores(
     [[1.0, 0.8, -inf]]
     """
     scores = np.empty(ids.shape)
+    if not isinstance(documents, np.ndarray):
+        for rows in blocks(len(ids), 4096 * ids.shape[1], 32 * _CACHE_BYTES):
+            wanted = np.maximum(ids[rows], 0)
+            asked = queries[np.arange(rows.start, rows.stop).repeat(ids.shape[1])]
+            products = documents[wanted.ravel()].astype(np.float64).multiply(asked)
+            scores[rows] = products.sum(axis=1).reshape(wanted.shape)
+        scores[ids < 0] = -np.inf
+        return scores
     bytes_each = 16 * documents.shape[1]
     for rows in blocks(len(ids), bytes_each * ids.shape[1]):
         asked = queries[rows].astype(np.float64)

@@ -148,7 +148,12 @@ def build(
         fresh = type(index)(
             metric=index.metric, seed=index.seed, threads=index.threads, **asdict(index.parameters)
         )
-        vectors = np.array(embeddings.documents)  # in memory, so that no disk is timed
+        # In memory, so that no disk is timed.
+        vectors = (
+            embeddings.documents.copy()
+            if embeddings.sparse
+            else np.array(embeddings.documents, dtype=np.float32)
+        )
         try:
             fresh.build(vectors, attributes=None if attributes is None else attributes.table)
             facts = fresh.write_files(folder)

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_eval.datasets import Dataset
 from retrieval_eval.encoders.base import Encoder, Kind, check_embeddings
 from retrieval_eval.errors import InputError
+from retrieval_eval.pipeline.shards import Growing, Stored, read_embeddings
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Artefact, Store
 from retrieval_eval.timing import library_versions
 
-__all__ = ["Embeddings", "embed"]
+__all__ = ["Embeddings", "Stored", "embed"]
 
 Advance = Callable[[int], None]
 
@@ -29,39 +26,67 @@ class Embeddings:
 
     Parameters
     ----------
-    documents, queries : ndarray of float32, shapes (n, d) and (q, d)
+    documents : ndarray of float32 or float16, or csr_array of float32, shape (n, d)
+        Read-only.
+    queries : ndarray of float32, or csr_array of float32, shape (q, d)
         Read-only.
     documents_key, queries_key : str
         Their keys in the store.
+    documents_s, queries_s : float
+        Seconds that encoding took, when it was done; all parts together if it was interrupted.
+    facts : mapping
+        What else it cost, such as tokens that were paid for.
     """
 
-    documents: NDArray[np.float32]
-    queries: NDArray[np.float32]
+    documents: Any
+    queries: Any
     documents_key: str
     queries_key: str
+    documents_s: float
+    queries_s: float
+    facts: Mapping[str, float]
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the vectors are sparse."""
+        return not hasattr(self.documents, "__array__")
 
 
 def embed(
-    store: Store, dataset: Dataset, encoder: Encoder, advance: Advance = lambda _: None
+    store: Store,
+    dataset: Dataset,
+    encoder: Encoder,
+    advance: Advance = lambda _: None,
+    *,
+    stored: Stored = "float32",
 ) -> Embeddings:
     """Encode a dataset's documents and queries, or find them in the store.
+
+    An interrupted call leaves what it has made, and the next one goes on from there, to the same
+    bytes. Who asks for vectors that another process is making waits for them.
 
     Parameters
     ----------
     store : Store
         Where embeddings are kept.
     dataset : Dataset
-        The texts.
+        The texts, or vectors that came with it.
     encoder : Encoder
         Not fitted; it is fitted here if it needs that and anything has to be computed.
     advance : callable, optional
         Called with the number of texts done since the last call.
+    stored : {'float32', 'float16'}
+        Element type in which dense vectors of documents are kept.
 
     Raises
     ------
     InputError
-        If a vector holds NaN or infinity, or is zero where that says nothing.
+        If a vector holds NaN or infinity, or is zero where that says nothing, or the dataset has
+        no texts and the encoder needs some.
     """
+    check_texts(dataset, encoder)
+    if dataset.vectors is not None:
+        encoder = encoder.with_vectors(dataset.vectors.documents, dataset.vectors.queries)
     fitted: list[Encoder] = []
     identity = encoder.identity()
 
@@ -71,6 +96,7 @@ def embed(
         return fitted[0]
 
     def part(kind: Kind, ids: Sequence[str], texts: Sequence[str], fingerprint: str) -> Artefact:
+        kept: Stored = stored if kind == "document" and not encoder.sparse else "float32"
         fields = {
             "texts": fingerprint,
             "kind": kind,
@@ -78,53 +104,97 @@ def embed(
             "code": own_code(type(encoder)),
             "versions": library_versions(*encoder.distributions),
             "fitted_on": dataset.corpus_fingerprint if encoder.needs_fit else None,
+            "stored": kept,
         }
 
         def make(folder: Path) -> Mapping[str, Any]:
-            return _write_vectors(folder / "vectors.npy", ready(), kind, ids, texts, advance)
+            rows = Growing(folder, len(texts), kept, encoder.commit_s)
+            return _write(rows, ready(), kind, ids, texts, advance)
 
-        found = store.get_or_make("embeddings", fields, make)
+        found = store.get_or_make("embeddings", fields, make, resumable=True)
         if not found.fresh:
             advance(len(texts))
         return found
 
-    documents = part(
-        "document", dataset.document_ids, dataset.documents, dataset.corpus_fingerprint
-    )
-    queries = part("query", dataset.query_ids, dataset.queries, dataset.queries_fingerprint)
+    try:
+        documents = part(
+            "document", dataset.document_ids, dataset.documents, dataset.corpus_fingerprint
+        )
+        queries = part("query", dataset.query_ids, dataset.queries, dataset.queries_fingerprint)
+    finally:
+        for one in fitted:
+            one.close()
+    costs = {*documents.meta["usage"], *queries.meta["usage"]}
     return Embeddings(
-        np.load(documents.folder / "vectors.npy", mmap_mode="r"),
-        np.load(queries.folder / "vectors.npy", mmap_mode="r"),
+        read_embeddings(documents.folder, documents.meta),
+        read_embeddings(queries.folder, queries.meta),
         documents.key,
         queries.key,
+        documents.meta["seconds"],
+        queries.meta["seconds"],
+        {
+            name: documents.meta["usage"].get(name, 0) + queries.meta["usage"].get(name, 0)
+            for name in sorted(costs)
+        },
     )
 
 
-def _write_vectors(
-    path: Path,
+def check_texts(dataset: Dataset, encoder: Encoder) -> None:
+    """Refuse an encoder of texts for a dataset that has vectors alone.
+
+    Raises
+    ------
+    InputError
+        Naming both, and the way out.
+    """
+    if dataset.vectors is not None and not encoder.reads_vectors:
+        raise InputError(
+            f"dataset {dataset.name!r} has vectors and no texts, so encoder {encoder.name!r} has "
+            "nothing to encode: use the encoder 'precomputed', which takes the dataset's own"
+        )
+
+
+def _write(
+    rows: Growing,
     encoder: Encoder,
     kind: Kind,
     ids: Sequence[str],
     texts: Sequence[str],
     advance: Advance,
 ) -> Mapping[str, Any]:
-    start, out = 0, None
-    began = perf_counter()
-    for vectors in encoder.stream(texts, kind):
-        stop = start + len(vectors)
-        check_embeddings(
-            vectors,
-            ids[start:stop],
-            what=f"{encoder.origin(kind)}: {kind}",
-            zero_allowed=encoder.zero_means_no_match,
-        )
-        if out is None:
-            shape = (len(texts), vectors.shape[1])
-            out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        out[start:stop] = vectors
-        advance(len(vectors))
-        start = stop
-    if out is None or start != len(texts):
-        raise InputError(f"encoder {encoder.name!r}: {start} vectors for {len(texts)} {kind} texts")
-    out.flush()
-    return {"seconds": perf_counter() - began}
+    where = f"{encoder.origin(kind)}: {kind}"
+    advance(rows.done)
+    counted: dict[str, float] = {}
+
+    def cost() -> dict[str, float]:
+        """Return what was used since the last call."""
+        usage = dict(encoder.usage())
+        grown = {name: value - counted.get(name, 0) for name, value in usage.items()}
+        counted.update(usage)
+        return grown
+
+    cost()
+    try:
+        try:
+            for block in encoder.stream(texts, kind, ids=ids, start=rows.done):
+                stop = rows.done + block.shape[0]
+                check_embeddings(
+                    block,
+                    ids[rows.done : stop],
+                    what=where,
+                    zero_allowed=encoder.zero_means_no_match or encoder.sparse,
+                    first_row=rows.done,
+                )
+                rows.append(block)
+                advance(block.shape[0])
+        finally:
+            rows.commit(cost())
+    except BaseException:
+        rows.close()
+        raise
+    if rows.done != len(texts):
+        rows.close()
+        raise InputError(f"{where}: {rows.done} vectors for {len(texts)} texts")
+    facts = dict(rows.finish())
+    shape, values, seconds = facts.pop("shape"), facts.pop("values"), facts.pop("seconds")
+    return {"shape": shape, "values": values, "seconds": seconds, "usage": facts}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_eval.indexes import INDEXES, Index
 
@@ -29,7 +28,7 @@ def peak_memory(
     index_class: type[Index],
     folder: Path,
     facts: Mapping[str, Any],
-    queries: NDArray[np.floating],
+    queries: Any,
     threads: int | None,
 ) -> tuple[int | None, str]:
     """Load an index in a fresh process, answer ten queries, and return its peak memory.
@@ -42,7 +41,7 @@ def peak_memory(
         The files of the index.
     facts : mapping
         What :meth:`Index.write_files` returned.
-    queries : ndarray of float, shape (q, d)
+    queries : ndarray of float or csr_array, shape (q, d)
         The first ten are asked, each with default settings and k = 10.
     threads : int or None
         For searching.
@@ -59,7 +58,14 @@ def peak_memory(
         return None, "this system does not tell a process its peak memory"
     with tempfile.TemporaryDirectory() as scratch:
         asked = Path(scratch) / "queries.npy"
-        np.save(asked, np.asarray(queries[:_QUERIES], dtype=np.float32))
+        first = queries[:_QUERIES]
+        if index_class.takes == "sparse":
+            from scipy.sparse import save_npz
+
+            asked = asked.with_suffix(".npz")
+            save_npz(asked, first, compressed=False)
+        else:
+            np.save(asked, np.asarray(first, dtype=np.float32))
         job = {
             "class": f"{index_class.__module__}:{index_class.__qualname__}",
             "folder": str(folder),
@@ -89,7 +95,13 @@ def _search_and_report() -> None:
     index = INDEXES.load(job["class"]).restore(
         Path(job["folder"]), job["facts"], threads=job["threads"]
     )
-    index.search(np.load(job["queries"]), 10)
+    if index.takes == "sparse":
+        from scipy.sparse import csr_array, load_npz
+
+        queries: Any = csr_array(load_npz(job["queries"]))
+    else:
+        queries = np.load(job["queries"])
+    index.search(queries, 10)
     index.close()
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     peak = next(line for line in lines if line.startswith("VmHWM"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_eval.neighbours import Metric, exact_neighbours
+from retrieval_eval.neighbours import Metric, exact_neighbours, exact_sparse_neighbours
 from retrieval_eval.pipeline.embedding import Embeddings
 from retrieval_eval.store import Store, fold_digests
 
@@ -64,9 +64,8 @@ def find_truth(
     }
 
     def make(folder: Path) -> Mapping[str, Any]:
-        ids, scores = exact_neighbours(
-            embeddings.documents, embeddings.queries, k, metric, allowed=allowed
-        )
+        find = exact_sparse_neighbours if embeddings.sparse else exact_neighbours
+        ids, scores = find(embeddings.documents, embeddings.queries, k, metric, allowed=allowed)
         np.save(folder / "ids.npy", ids)
         np.save(folder / "scores.npy", scores)
         return {}
