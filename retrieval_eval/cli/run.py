@@ -62,7 +62,7 @@ def _run(
         for row in plan.rows:
             done = "skipped" if row.missing else "run"
             where = [row.view.shown or "none"] if filtered else []
-            cells.append([row.dataset.name, row.encoder.label, row.shown, *where, done])
+            cells.append([row.dataset.name, row.encoder_label, row.shown, *where, done])
         print_table(columns, cells)
         for note in plan.notes():
             say(f"note: {note}")

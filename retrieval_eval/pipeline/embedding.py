@@ -15,7 +15,7 @@ from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Artefact, Store
 from retrieval_eval.timing import library_versions
 
-__all__ = ["Embeddings", "Stored", "embed"]
+__all__ = ["Embeddings", "Stored", "check_texts", "embed"]
 
 Advance = Callable[[int], None]
 

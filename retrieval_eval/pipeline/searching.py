@@ -164,12 +164,25 @@ def search(
 
 
 def score(
-    store: Store, dataset: Dataset, searched: Searched, evaluator: Evaluator, run_name: str
-) -> tuple[Run, Evaluation]:
-    """Turn hits into a run and score it, or find the scores in the store."""
-    run = Run.from_hits(searched.hits, dataset.query_ids, dataset.document_ids, run_name)
+    store: Store, dataset: Dataset, run: Run, run_key: str, evaluator: Evaluator
+) -> Evaluation:
+    """Score a run, or find its scores in the store.
+
+    Parameters
+    ----------
+    store : Store
+        Where results are kept.
+    dataset : Dataset
+        Whose documents the run names.
+    run : Run
+        The run.
+    run_key : str
+        Key in the store of the search or combination that made it.
+    evaluator : Evaluator
+        Judgments and measures.
+    """
     fields = {
-        "search": searched.key,
+        "search": run_key,
         "documents": dataset.corpus_fingerprint,
         "qrels": evaluator.qrels.fingerprint,
         "measures": list(evaluator.measures),
@@ -185,7 +198,7 @@ def score(
 
     found = store.get_or_make("evaluations", fields, make)
     if made:
-        return run, made[0]
+        return made[0]
     values = np.load(found.folder / "values.npy")
     query_ids = tuple(found.meta["query_ids"])
-    return run, Evaluation(run_name, evaluator.measures, query_ids, values, found.meta["missing"])
+    return Evaluation(run.name, evaluator.measures, query_ids, values, found.meta["missing"])

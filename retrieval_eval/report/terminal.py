@@ -198,7 +198,7 @@ def _footer(
         f"{one['difference_hi']:+.4f}], adjusted p {shown_p(one['p_adjusted'])}"
         f"{'' if one['significant'] else ' (not significant)'}"
         for one in comparisons.iter_rows(named=True)
-        if one["question"] == "encoder"
+        if one["question"] in ("encoder", "combination")
     ]
     drawn = max(comparisons["draws"].to_list(), default=0) if len(comparisons) else 0
     if manifest["reference"] is None:

@@ -113,12 +113,20 @@ class Sweep(BaseModel):
         Names, or mappings of one name to its parameters. A list in a parameter is a grid; below
         ``search`` of an index stand search settings, which never rebuild. The key ``label`` names
         an entry in tables.
+    combine : list
+        Rows made of others: names of combiners with their parameters, and ``of``: what is combined.
+        That is the label of an encoder (its reference row), a configuration as tables show it
+        (``minilm | hnsw M=16 ef=100``), or the label of an earlier combination.
     filters : list
         Searches that only some documents answer: each a mapping of attribute to what it must be
         (see :meth:`retrieval_eval.filters.Filter.parse`), or ``none``. Every configuration is run
         with each; judgments of documents that do not pass are left out.
     metric : {'cosine', 'ip', 'l2'}
-        Similarity of the embeddings.
+        Similarity of dense embeddings; sparse ones are compared by inner product.
+    embeddings : {'float32', 'float16'}
+        Element type in which embeddings of documents are kept in the cache.
+    health : bool
+        Whether to look at the dense embeddings without labels: see :mod:`retrieval_eval.health`.
     build_seeds : int
         How often an index is built whose builds differ, each with another seed; the table keeps
         the lowest and highest result beside that of `seed`.
@@ -152,8 +160,11 @@ class Sweep(BaseModel):
     datasets: Annotated[list[Entry], Field(min_length=1)]
     encoders: Annotated[list[Entry], Field(min_length=1)]
     indexes: Annotated[list[Entry], Field(min_length=1)]
+    combine: list[Entry] = []
     filters: Annotated[list[dict[str, Any] | Literal["none"] | None], Field(min_length=1)] = [None]
     metric: Literal["cosine", "ip", "l2"] = "cosine"
+    embeddings: Literal["float32", "float16"] = "float32"
+    health: bool = False
     k: Annotated[int, Field(ge=1)] = 100
     measures: Annotated[list[str], Field(min_length=1)] = ["nDCG@10", "RR@10", "R@100"]
     neighbour_recall: Annotated[int, Field(ge=1)] = 10
@@ -180,6 +191,7 @@ _HINTS = {
     "datasets": "a name, or one name with its parameters",
     "encoders": "a name, or one name with its parameters",
     "indexes": "a name, or one name with its parameters",
+    "combine": "one name with its parameters, and 'of'",
     "filters": "none, or attributes with what they must be, such as {lang: [en, de]}",
 }
 
@@ -198,7 +210,7 @@ def _explain(error: ValidationError) -> SweepError:
         cause = first["ctx"]["error"]
         return SweepError(str(cause), getattr(cause, "location", location))
     top = str(location[0])
-    if top in ("datasets", "encoders", "indexes", "filters") and len(location) > 1:
+    if top in ("datasets", "encoders", "indexes", "combine", "filters") and len(location) > 1:
         place = location[:2]
         return SweepError(f"{top}[{location[1]}] must be {_HINTS[top]}", place)
     hint = f" ({_HINTS[top]})" if top in _HINTS else ""

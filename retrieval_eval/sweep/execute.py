@@ -7,11 +7,12 @@ import itertools
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_eval.comparison import Comparison, compare, mean_intervals
+from retrieval_eval.comparison import mean_intervals
 from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.evaluation import Evaluation, Evaluator, value_limits
@@ -19,11 +20,14 @@ from retrieval_eval.indexes import Index
 from retrieval_eval.pipeline import (
     Attributes,
     Built,
+    CombinedRun,
     Embeddings,
     Searched,
     Truth,
     build,
+    combine,
     embed,
+    find_health,
     find_truth,
     score,
     search,
@@ -31,10 +35,11 @@ from retrieval_eval.pipeline import (
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
 from retrieval_eval.sweep.config import located
-from retrieval_eval.sweep.plan import Plan, Row, View
+from retrieval_eval.sweep.plan import Plan
 from retrieval_eval.sweep.progress import Bars
+from retrieval_eval.sweep.rows import AnyRow, CombinedRow, Row, View
 
-__all__ = ["Outcome", "RowPair", "compare_rows", "run_plan"]
+__all__ = ["Outcome", "by_view", "find_all_health", "run_plan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,48 +48,39 @@ class Outcome:
 
     Parameters
     ----------
-    row : Row
+    row : Row or CombinedRow
         The configuration.
     status : {'ok', 'skipped', 'failed'}
         What became of it.
     message : str
         Why it was skipped or how it failed.
-    searched, run, evaluation : object or None
+    run, evaluation : object or None
         Its results; None unless ok.
+    searched : Searched or None
+        Its hits, and what they cost; None for a combined row.
+    combined : CombinedRun or None
+        What a combined row is made of.
     built : Built or None
         Its index, with what building cost.
+    embeddings : Embeddings or None
+        Its vectors, with what encoding cost.
     spread : mapping of str to (float, float)
         Lowest and highest result over build seeds, by column; empty where nothing is drawn.
     intervals : ndarray of float64, shape (m, 2), or None
         Interval of each mean.
     """
 
-    row: Row
+    row: AnyRow
     status: str
     message: str = ""
-    searched: Searched | None = None
     run: Run | None = None
     evaluation: Evaluation | None = None
+    searched: Searched | None = None
+    combined: CombinedRun | None = None
     built: Built | None = None
+    embeddings: Embeddings | None = None
     spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     intervals: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class RowPair:
-    """Two outcomes to compare, and why.
-
-    Parameters
-    ----------
-    reference, candidate : Outcome
-        Both ok.
-    question : {'index', 'encoder'}
-        What differs between them.
-    """
-
-    reference: Outcome
-    candidate: Outcome
-    question: str
 
 
 def run_plan(plan: Plan, store: Store, *, progress: bool) -> list[Outcome]:
@@ -113,8 +109,10 @@ def run_plan(plan: Plan, store: Store, *, progress: bool) -> list[Outcome]:
             rows = list(group)
             evaluators = {row.view: Evaluator(row.view.qrels, plan.sweep.measures) for row in rows}
             done: list[Outcome] = []
-            for _, part in itertools.groupby(rows, key=lambda row: id(row.encoder)):
+            searched = [row for row in rows if isinstance(row, Row)]
+            for _, part in itertools.groupby(searched, key=lambda row: id(row.encoder)):
                 done += _run_encoder(plan, list(part), store, evaluators, bars)
+            done += _run_combined(plan, rows, done, store, evaluators, bars)
             outcomes += _with_intervals(plan, done)
     return outcomes
 
@@ -122,7 +120,7 @@ def run_plan(plan: Plan, store: Store, *, progress: bool) -> list[Outcome]:
 def _with_intervals(plan: Plan, outcomes: list[Outcome]) -> list[Outcome]:
     """Add the 95 % intervals of the means; those of one filter share their queries."""
     found: dict[int, NDArray[np.float64]] = {}
-    for _, group in _by_view(outcomes):
+    for _, group in by_view(outcomes):
         evaluations = [one.evaluation for one in group if one.evaluation is not None]
         bounds = mean_intervals(
             np.concatenate([evaluation.values for evaluation in evaluations]),
@@ -136,7 +134,7 @@ def _with_intervals(plan: Plan, outcomes: list[Outcome]) -> list[Outcome]:
     return [replace(one, intervals=found[id(one)]) if id(one) in found else one for one in outcomes]
 
 
-def _by_view(outcomes: Iterable[Outcome]) -> list[tuple[View, list[Outcome]]]:
+def by_view(outcomes: Iterable[Outcome]) -> list[tuple[View, list[Outcome]]]:
     """Group outcomes that have scores by the filter, in its order."""
     groups: dict[View, list[Outcome]] = {}
     for outcome in outcomes:
@@ -146,7 +144,7 @@ def _by_view(outcomes: Iterable[Outcome]) -> list[tuple[View, list[Outcome]]]:
 
 
 @contextlib.contextmanager
-def _failure_costs(rows: list[Row], done: dict[int, Outcome]) -> Iterator[None]:
+def _failure_costs(rows: Sequence[AnyRow], done: dict[int, Outcome]) -> Iterator[None]:
     """Mark those of the rows as failed that are not done when a library raises an exception."""
     try:
         yield
@@ -170,15 +168,16 @@ def _run_encoder(
     with _failure_costs(usable, done):
         total = len(dataset.documents) + len(dataset.queries)
         with bars.texts(f"encoding with {choice.label}", total) as advance:
-            embeddings = embed(store, dataset, choice.encoder, advance)
+            embeddings = embed(store, dataset, choice.encoder, advance, stored=sweep.embeddings)
         for row in usable:  # the dimension may be known only now
             index = row.index.index
             with located("indexes", row.index.place):
                 index.check(*embeddings.documents.shape)
                 index.check_sweep(index.settings(row.setting), *embeddings.documents.shape)
         k = sweep.neighbour_recall
+        metric = usable[0].index.index.metric  # one for all indexes that take such vectors
         truths = {
-            view: find_truth(store, embeddings, sweep.metric, k, view.mask)
+            view: find_truth(store, embeddings, metric, k, view.mask)
             for view in {row.view: None for row in usable}
         }
         work = _Work(plan, store, embeddings, truths, evaluators, _attributes(usable))
@@ -191,6 +190,80 @@ def _run_encoder(
                     with job, _failure_costs([row], done):
                         done[id(row)] = work.run(row, built)
     return [done[id(row)] for row in rows]
+
+
+def _run_combined(
+    plan: Plan,
+    rows: Sequence[AnyRow],
+    searched: Sequence[Outcome],
+    store: Store,
+    evaluators: Mapping[View, Evaluator],
+    bars: Bars,
+) -> list[Outcome]:
+    """Combine what was searched; a row that lacks a part is skipped, and says which."""
+    outcomes = {id(outcome.row): outcome for outcome in searched}
+    done: dict[int, Outcome] = {}
+    for row in rows:
+        if not isinstance(row, CombinedRow):
+            continue
+        if row.missing:
+            done[id(row)] = Outcome(row, "skipped", row.missing)
+        lost = next((outcomes[id(one)] for one in row.parts if outcomes[id(one)].run is None), None)
+        if lost is not None and not row.missing:
+            message = f"{lost.row.encoder_label} | {lost.row.shown} {lost.status}: {lost.message}"
+            done[id(row)] = Outcome(row, lost.status, message)
+        if id(row) not in done:
+            with bars.job(f"{row.encoder_label}, {row.shown}"), _failure_costs([row], done):
+                done[id(row)] = _combine(plan, row, outcomes, store, evaluators[row.view])
+        outcomes[id(row)] = done[id(row)]
+    return list(done.values())
+
+
+def _combine(
+    plan: Plan,
+    row: CombinedRow,
+    outcomes: Mapping[int, Outcome],
+    store: Store,
+    evaluator: Evaluator,
+) -> Outcome:
+    parts = []
+    for part in row.parts:
+        outcome = outcomes[id(part)]
+        made = outcome.searched or outcome.combined
+        if made is not None and outcome.run is not None:
+            parts.append((made.key, outcome.run))
+    combined = combine(
+        store,
+        row.dataset,
+        row.choice.combiner,
+        row.choice.identity,
+        parts,
+        qrels=row.view.qrels,
+        k=plan.sweep.k,
+        seed=plan.sweep.seed,
+        name=row.run_name,
+    )
+    evaluation = score(store, row.dataset, combined.run, combined.key, evaluator)
+    return Outcome(row, "ok", run=combined.run, evaluation=evaluation, combined=combined)
+
+
+def find_all_health(
+    plan: Plan, outcomes: Sequence[Outcome], store: Store
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Look at the dense embeddings of each dataset and encoder, if the sweep asks for it.
+
+    Returns
+    -------
+    list of (str, str, dict)
+        Dataset, encoder and figures.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for outcome in outcomes if plan.sweep.health else ():
+        key = outcome.row.dataset.name, outcome.row.encoder_label
+        embeddings = outcome.embeddings
+        if embeddings is not None and not embeddings.sparse and key not in found:
+            found[key] = find_health(store, embeddings, plan.sweep.seed)
+    return [(*key, figures) for key, figures in found.items()]
 
 
 def _attributes(rows: Sequence[Row]) -> Attributes | None:
@@ -235,9 +308,10 @@ class _Work:
         results = []
         for place, one in enumerate(built):
             found = self._search(row, one, timed=not place)
-            run, evaluation = score(
-                self.store, row.dataset, found, self.evaluators[row.view], row.run_name
+            run = Run.from_hits(
+                found.hits, row.dataset.query_ids, row.dataset.document_ids, row.run_name
             )
+            evaluation = score(self.store, row.dataset, run, found.key, self.evaluators[row.view])
             results.append((found, run, evaluation))
         found, run, evaluation = results[0]
         spread: dict[str, tuple[float, float]] = {}
@@ -259,6 +333,7 @@ class _Work:
             run=run,
             evaluation=evaluation,
             built=built[0],
+            embeddings=self.embeddings,
             spread=spread,
         )
 
@@ -277,38 +352,3 @@ class _Work:
             where=row.view.where,
             allowed=row.view.mask,
         )
-
-
-def compare_rows(
-    plan: Plan, outcomes: Iterable[Outcome]
-) -> list[tuple[str, list[RowPair], Comparison]]:
-    """Compare, within each dataset, every index with the reference and the encoders under it.
-
-    Returns
-    -------
-    list of (str, list of RowPair, Comparison)
-        Dataset (and filter), pairs, and their differences: pair by pair, measure by measure. All
-        comparisons of a dataset under one filter are one family.
-    """
-    options = plan.sweep.compare.options(plan.sweep.seed)
-    results = []
-    for view, mine in _by_view(outcomes):
-        name = mine[0].row.dataset.name + (f", {view.shown}" if view.shown else "")
-        references = [outcome for outcome in mine if outcome.row.shown == plan.reference]
-        pairs = [
-            RowPair(reference, candidate, "index")
-            for reference in references
-            for candidate in mine
-            if candidate.row.encoder is reference.row.encoder and candidate is not reference
-        ]
-        pairs += [
-            RowPair(one, other, "encoder") for one, other in itertools.combinations(references, 2)
-        ]
-        place = {id(outcome): number for number, outcome in enumerate(mine)}
-        comparison = compare(
-            [outcome.evaluation for outcome in mine if outcome.evaluation is not None],
-            pairs=[(place[id(pair.candidate)], place[id(pair.reference)]) for pair in pairs],
-            options=options,
-        )
-        results.append((name, pairs, comparison))
-    return results

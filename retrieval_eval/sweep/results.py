@@ -6,7 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ import numpy as np
 
 from retrieval_eval.comparison import Comparison
 from retrieval_eval.errors import InputError
-from retrieval_eval.sweep.execute import Outcome, RowPair
+from retrieval_eval.sweep.compare import RowPair
+from retrieval_eval.sweep.execute import Outcome
 from retrieval_eval.sweep.plan import Plan
+from retrieval_eval.sweep.rows import Row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,6 +70,11 @@ class Results:
     def comparisons(self) -> pl.DataFrame:
         """One row a comparison."""
         return self._read("comparisons.parquet")
+
+    @property
+    def health(self) -> pl.DataFrame:
+        """One row a dataset and encoder, if the sweep asked for it."""
+        return self._read("health.parquet")
 
     @property
     def failed(self) -> int:
@@ -125,6 +132,7 @@ def write_results(
     outcomes: Sequence[Outcome],
     comparisons: Sequence[tuple[str, list[RowPair], Comparison]],
     manifest: Mapping[str, Any],
+    health: Sequence[tuple[str, str, Mapping[str, Any]]] = (),
 ) -> Path | None:
     """Write the folder under a temporary name, and rename it.
 
@@ -137,9 +145,11 @@ def write_results(
     outcomes : sequence of Outcome
         What became of each row.
     comparisons : sequence
-        From :func:`retrieval_eval.sweep.execute.compare_rows`.
+        From :func:`retrieval_eval.sweep.compare.compare_rows`.
     manifest : mapping
         Written as it is.
+    health : sequence of (str, str, mapping)
+        Dataset, encoder and figures of its embeddings.
 
     Returns
     -------
@@ -164,6 +174,10 @@ def write_results(
         pl.DataFrame(
             records, infer_schema_length=None, schema=None if records else _COMPARISON_COLUMNS
         ).write_parquet(scratch / "comparisons.parquet")
+        if health:
+            figures = [{"dataset": name, "encoder": label, **all_} for name, label, all_ in health]
+            frame = pl.DataFrame(figures, infer_schema_length=None)
+            frame.write_parquet(scratch / "health.parquet")
         for outcome in outcomes:
             if outcome.run is not None:
                 outcome.run.to_file(scratch / "runs" / f"{outcome.run.name}.trec.gz")
@@ -212,11 +226,12 @@ def _schema(plan: Plan) -> dict[str, Any]:
 
     floats = [f"{name}{end}" for name in plan.sweep.measures for end in ("", "_lo", "_hi")]
     floats += ["latency_p50_s", "latency_p95_s", "latency_p99_s", "qps", "build_s", "train_s"]
+    floats += ["encode_documents_s", "encode_queries_s", "combine_s"]
     floats += [
         f"{name}_seeds_{end}" for name in _spread_columns(plan) for end in ("lowest", "highest")
     ]
     floats.append(f"neighbour_recall@{plan.sweep.neighbour_recall}")
-    texts = ["filter", "filtering", "served_by", "stored"]
+    texts = ["filter", "filtering", "served_by", "stored", "encoder_usage", "combine_facts"]
     whole = ["size_bytes", "peak_rss_bytes", "n_queries", "queries_without_hits"]
     return {
         **dict.fromkeys(floats, pl.Float64),
@@ -235,20 +250,21 @@ def _spread_columns(plan: Plan) -> list[str]:
 
 def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     row = outcome.row
-    index = row.index.index
+    build_params, search_params = row.parameters
+    index = row.index.index if isinstance(row, Row) else None
     record: dict[str, Any] = {
         "row_id": row.row_id,
         "dataset": row.dataset.name,
-        "encoder": row.encoder.label,
-        "index": row.index.name,
+        "encoder": row.encoder_label,
+        "index": row.index_name,
         "configuration": row.shown,
-        "build_params": json.dumps(asdict(index.parameters)),
-        "search_params": json.dumps(row.setting),
+        "build_params": json.dumps(build_params),
+        "search_params": json.dumps(search_params),
         "filter": row.view.shown or None,
         "selectivity": row.view.selectivity,
         "status": outcome.status,
         "message": outcome.message or (outcome.built.message if outcome.built else ""),
-        "is_reference": row.shown == plan.reference,
+        "is_reference": row.is_reference,
     }
     evaluation, intervals = outcome.evaluation, outcome.intervals
     for place, name in enumerate(plan.sweep.measures):
@@ -269,9 +285,17 @@ def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     record["train_s"] = built.train_s if built else None
     record["size_bytes"] = built.size_bytes if built else None
     record["peak_rss_bytes"] = built.peak_rss_bytes if built else None
-    record["stored"] = index.stored if built else None
+    record["stored"] = index.stored if built and index else None
     record["served_by"] = searched.served_by if searched else None
     record["filtering"] = searched.filtering if searched else None
+    embeddings, combined = outcome.embeddings, outcome.combined
+    record["encode_documents_s"] = embeddings.documents_s if embeddings else None
+    record["encode_queries_s"] = embeddings.queries_s if embeddings else None
+    record["encoder_usage"] = (
+        json.dumps(embeddings.facts) if embeddings and embeddings.facts else None
+    )
+    record["combine_s"] = combined.seconds if combined else None
+    record["combine_facts"] = json.dumps(combined.facts) if combined and combined.facts else None
     for name in _spread_columns(plan):
         lowest, highest = outcome.spread.get(name, (None, None))
         record[f"{name}_seeds_lowest"], record[f"{name}_seeds_highest"] = lowest, highest
@@ -338,8 +362,8 @@ def _comparison_records(
             "question": pair.question,
             "reference_row_id": pair.reference.row.row_id,
             "candidate_row_id": pair.candidate.row.row_id,
-            "reference": f"{pair.reference.row.encoder.label} | {pair.reference.row.shown}",
-            "candidate": f"{pair.candidate.row.encoder.label} | {pair.candidate.row.shown}",
+            "reference": f"{pair.reference.row.encoder_label} | {pair.reference.row.shown}",
+            "candidate": f"{pair.candidate.row.encoder_label} | {pair.candidate.row.shown}",
             "difference": facts["mean_diff"],
             "difference_lo": facts["ci95"][0],
             "difference_hi": facts["ci95"][1],

@@ -8,10 +8,14 @@ from time import perf_counter
 from typing import Any
 
 from retrieval_eval import __version__
+from retrieval_eval.combiners import Combiner
+from retrieval_eval.encoders import Encoder
 from retrieval_eval.errors import RetrievalEvalError
+from retrieval_eval.indexes import Index
 from retrieval_eval.store import Store, digest
+from retrieval_eval.sweep.compare import compare_rows
 from retrieval_eval.sweep.config import Sweep
-from retrieval_eval.sweep.execute import compare_rows, run_plan
+from retrieval_eval.sweep.execute import find_all_health, run_plan
 from retrieval_eval.sweep.plan import Plan, make_plan
 from retrieval_eval.sweep.results import (
     FORMAT,
@@ -22,6 +26,7 @@ from retrieval_eval.sweep.results import (
     read_manifest,
     write_results,
 )
+from retrieval_eval.sweep.rows import Row
 from retrieval_eval.timing import hardware, library_versions
 
 __all__ = ["run_sweep"]
@@ -98,7 +103,8 @@ def run_sweep(
         "rows": {status: statuses.count(status) for status in ("ok", "skipped", "failed")},
         "notes": notes,
     }
-    moved = write_results(folder, plan, outcomes, comparisons, manifest)
+    health = find_all_health(plan, outcomes, store)
+    moved = write_results(folder, plan, outcomes, comparisons, manifest, health)
     if moved is not None:
         manifest = {**manifest, "earlier_results": str(moved)}
     return Results(folder, manifest, fresh=True)
@@ -106,12 +112,7 @@ def run_sweep(
 
 def _facts(plan: Plan) -> Mapping[str, Any]:
     """All that decides a sweep's results, and so whether it is finished already."""
-    names = {
-        name
-        for row in plan.rows
-        for thing in (row.encoder.encoder, row.index.index)
-        for name in thing.distributions
-    }
+    names = {name for thing in _parts_of(plan) for name in thing.distributions}
     machine = hardware()
     return {
         "retrieval_eval": __version__,
@@ -122,6 +123,19 @@ def _facts(plan: Plan) -> Mapping[str, Any]:
         "versions": library_versions(
             "numpy", "ir-measures", "pytrec_eval-terrier", "polars", *sorted(names)
         )
-        | {name: text for row in plan.rows for name, text in row.index.index.versions().items()},
+        | {
+            name: text for row in plan.searched for name, text in row.index.index.versions().items()
+        },
         "machine": {"processor": machine["processor"], "cores": machine["cores"]},
     }
+
+
+def _parts_of(plan: Plan) -> list[Encoder | Index | Combiner]:
+    """Return what the rows are made with."""
+    parts: list[Encoder | Index | Combiner] = []
+    for row in plan.rows:
+        if isinstance(row, Row):
+            parts += [row.encoder.encoder, row.index.index]
+        else:
+            parts.append(row.choice.combiner)
+    return parts
