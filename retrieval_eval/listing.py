@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from retrieval_eval.catalogue import catalogue_file, catalogue_names
+from retrieval_eval.combiners import COMBINERS
 from retrieval_eval.comparison import (
     COMPARE_TESTS,
     CORRECTIONS,
@@ -13,18 +13,21 @@ from retrieval_eval.comparison import (
     MARGIN_TESTS,
     OMNIBUS_TESTS,
 )
-from retrieval_eval.datasets import DATASETS, read_card
+from retrieval_eval.datasets import DATASETS
+from retrieval_eval.datasets.cards import CARD_COLUMNS, card_rows
 from retrieval_eval.encoders import ENCODERS
 from retrieval_eval.evaluation import MEASURES
 from retrieval_eval.evaluation.measures import MeasureSpec
 from retrieval_eval.indexes import INDEXES
 from retrieval_eval.parameters import describe_parameters
-from retrieval_eval.plugins import missing_library
+from retrieval_eval.plugins import PluginTable, missing_library
 
 __all__ = ["listing"]
 
 Columns = Sequence[tuple[str, bool]]
 Cells = Sequence[Sequence[str]]
+Parts = Sequence[tuple[str, type[Any]]]
+"""What parameters begin with, and the class that has them."""
 
 _MEASURE_COLUMNS = [
     ("measure", False),
@@ -41,8 +44,8 @@ def listing(what: str) -> tuple[Columns, Cells]:
 
     Parameters
     ----------
-    what : {'datasets', 'encoders', 'indexes', 'measures', 'tests'}
-        What to list.
+    what : {'datasets', 'sources', 'encoders', 'indexes', 'combiners', 'measures', 'tests'}
+        What to list: datasets are cards, sources what loads them.
     """
     if what == "measures":
         return _MEASURE_COLUMNS, [_measure(name, spec) for name, spec in MEASURES.items()]
@@ -61,12 +64,16 @@ def listing(what: str) -> tuple[Columns, Cells]:
             for place, (name, text) in enumerate(names.items())
         ]
     if what == "datasets":
-        cards = [(n, "card", _title(n), "") for n in catalogue_names("datasets")]
-        sources = [row for name in DATASETS.names() for row in _source(name)]
-        return _COLUMNS, [*cards, *sources]
-    if what == "encoders":
-        return _COLUMNS, [row for name in ENCODERS.names() for row in _encoder(name)]
-    return _COLUMNS, [row for name in INDEXES.names() for row in _index(name)]
+        return CARD_COLUMNS, card_rows()
+    tables: dict[str, tuple[PluginTable[Any], Callable[[Any], Parts]]] = {
+        "sources": (DATASETS, lambda cls: [("", cls.Parameters)]),
+        "encoders": (ENCODERS, lambda cls: [("", cls.Parameters)]),
+        "combiners": (COMBINERS, lambda cls: [("", cls.Parameters)]),
+        "indexes": (INDEXES, lambda cls: [("", cls.Build), ("search.", cls.Search)]),
+    }
+    table, parts_of = tables[what]
+    classes = [(name, table.load(name)) for name in table.names()]
+    return _COLUMNS, [row for name, cls in classes for row in _rows(name, parts_of(cls), cls.requires)]
 
 
 def _measure(name: str, spec: MeasureSpec) -> list[str]:
@@ -93,12 +100,7 @@ def _measure(name: str, spec: MeasureSpec) -> list[str]:
 _COLUMNS = [("name", False), ("parameter", False), ("type", False), ("default", False)]
 
 
-def _title(name: str) -> str:
-    path = catalogue_file("datasets", name)
-    return str(read_card(path).get("title", "")) if path else ""
-
-
-def _rows(name: str, parts: Sequence[tuple[str, type[Any]]], requires: Any) -> list[list[str]]:
+def _rows(name: str, parts: Parts, requires: Any) -> list[list[str]]:
     missing = missing_library(requires)
     label = f"{name} (not installed: extra {missing[1]})" if missing else name
     rows = [
@@ -107,18 +109,3 @@ def _rows(name: str, parts: Sequence[tuple[str, type[Any]]], requires: Any) -> l
         for parameter, kind, default in describe_parameters(cls)
     ] or [["", "", ""]]
     return [[label if place == 0 else "", *row] for place, row in enumerate(rows)]
-
-
-def _source(name: str) -> list[list[str]]:
-    cls = DATASETS.load(name)
-    return _rows(name, [("", cls.Parameters)], cls.requires)
-
-
-def _encoder(name: str) -> list[list[str]]:
-    cls = ENCODERS.load(name)
-    return _rows(name, [("", cls.Parameters)], cls.requires)
-
-
-def _index(name: str) -> list[list[str]]:
-    cls = INDEXES.load(name)
-    return _rows(name, [("", cls.Build), ("search.", cls.Search)], cls.requires)

@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = [
     "SearchTimes",
@@ -150,8 +153,8 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def time_search(
-    call: Callable[[NDArray[np.float32]], object],
-    queries: NDArray[np.float32],
+    call: Callable[[Any], object],
+    queries: NDArray[np.float32] | csr_array,
     *,
     repeats: int,
     latency_queries: int,
@@ -164,7 +167,7 @@ def time_search(
     ----------
     call : callable
         Takes prepared queries of shape (n, d); nothing else is inside the timed section.
-    queries : ndarray of float32, shape (n, d)
+    queries : ndarray or csr_array of float32, shape (n, d)
         Prepared queries; a seeded sample is used where there are more than asked for.
     repeats : int
         How often each is measured, after a warm-up that does not count.
@@ -178,8 +181,8 @@ def time_search(
     SearchTimes
         The figures of all repeats.
     """
-    order = np.random.default_rng(seed).permutation(len(queries))
-    batch = np.ascontiguousarray(queries[order[:batch_queries]])
+    order = np.random.default_rng(seed).permutation(queries.shape[0])
+    batch = queries[order[:batch_queries]]  # a copy, contiguous
     singles = [queries[row : row + 1].copy() for row in order[:latency_queries]]
     clock = time.perf_counter
     latencies: list[float] = []
@@ -197,7 +200,7 @@ def time_search(
             call(batch)
             batches.append(clock() - start)
     p50, p95, p99 = (float(p) for p in np.percentile(latencies, [50, 95, 99]))
-    return SearchTimes(p50, p95, p99, len(latencies), tuple(batches), len(batch))
+    return SearchTimes(p50, p95, p99, len(latencies), tuple(batches), batch.shape[0])
 
 
 def hardware() -> dict[str, Any]:

@@ -14,8 +14,10 @@ class Listing(StrEnum):
     """What can be listed."""
 
     datasets = "datasets"
+    sources = "sources"
     encoders = "encoders"
     indexes = "indexes"
+    combiners = "combiners"
     measures = "measures"
     tests = "tests"
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from retrieval_eval.catalogue import catalogue_file, catalogue_names, read_specification
+from retrieval_eval.catalogue import catalogue_file, catalogue_names
 from retrieval_eval.datasets.base import Dataset, DatasetSource
+from retrieval_eval.datasets.cards import Card, read_card
 from retrieval_eval.errors import unknown_name
 from retrieval_eval.plugins import PluginTable
 from retrieval_eval.store import Store
 
-__all__ = ["DATASETS", "Dataset", "DatasetSource", "dataset_source", "load_dataset", "read_card"]
+__all__ = [
+    "DATASETS",
+    "Card",
+    "Dataset",
+    "DatasetSource",
+    "NamedDataset",
+    "dataset_source",
+    "load_dataset",
+    "read_card",
+]
 
 _HERE = "retrieval_eval.datasets"
 
@@ -26,23 +38,61 @@ DATASETS: PluginTable[DatasetSource] = PluginTable(
 )
 
 
-_CARD_TEXTS = (
-    "title",
-    "licence",
-    "language",
-    "relevance",
-    "recommended_measures",
-    "method",
-    "homepage",
-)
+@dataclass(frozen=True, eq=False)
+class NamedDataset:
+    """What a dataset's name stands for, not loaded.
+
+    Parameters
+    ----------
+    label : str
+        What tables call it.
+    source_class : type
+        Which source loads it.
+    parameters : mapping
+        Its parameters; those of a card may begin with ``$files``.
+    card : Card or None
+        The card, if the name is one's.
+    """
+
+    label: str
+    source_class: type[DatasetSource]
+    parameters: Mapping[str, Any]
+    card: Card | None = None
+
+    def require(self) -> None:
+        """Check the parameters, and that the libraries are installed.
+
+        Raises
+        ------
+        InputError
+            For an unknown parameter, or a value out of range.
+        MissingExtraError
+            If a library is not installed.
+        """
+        self.source_class(**self.parameters).require()
+
+    def load(self, store: Store, advance: Callable[[int], None] | None = None) -> Dataset:
+        """Fetch the files that a card names, as far as they are not there, and load the dataset.
+
+        Parameters
+        ----------
+        store : Store
+            Where fetched and prepared data is kept.
+        advance : callable, optional
+            Called with the number of bytes fetched since the last call.
+        """
+        if self.card is None:
+            return self.source_class(**self.parameters).load(self.label, store)
+        fetched = self.card.fetch(self.parameters, store, advance)
+        given = self.card.resolve(self.parameters, store)
+        dataset = self.source_class(**given).load(self.label, store)
+        if not fetched:
+            return dataset
+        files = {one.path.name: f"sha256:{one.sha256}" for one in fetched}
+        return replace(dataset, facts={**dataset.facts, "files": files})
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """Read a dataset card: what it says of the data, its ``source`` and the ``parameters``."""
-    return read_specification(path, "source", _CARD_TEXTS, ("parameters", "sizes", "checksums"))
-
-
-def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, DatasetSource]:
+def dataset_source(name: str, where: str = "", **parameters: Any) -> NamedDataset:
     """Find what a dataset's name stands for, without loading it.
 
     Parameters
@@ -55,13 +105,6 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, 
     **parameters
         Parameters of the source; they override those of a card.
 
-    Returns
-    -------
-    label : str
-        What tables call the dataset.
-    source : DatasetSource
-        Ready to load.
-
     Raises
     ------
     InputError
@@ -70,13 +113,15 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> tuple[str, 
     card_path = catalogue_file("datasets", name)
     if card_path is not None:
         card = read_card(card_path)
-        given = {**card["parameters"], **parameters}
-        return card_path.stem, DATASETS.load(card["source"], str(card_path))(**given)
+        source = DATASETS.load(card.source, str(card_path))
+        return NamedDataset(card_path.stem, source, {**card.parameters, **parameters}, card)
     if Path(name).is_dir():
-        return Path(name).resolve().name, DATASETS.load("beir")(path=name, **parameters)
+        label = Path(name).resolve().name
+        return NamedDataset(label, DATASETS.load("beir"), {"path": name, **parameters})
     if name in DATASETS.names() or ":" in name:
-        label = Path(str(parameters["path"])).resolve().name if "path" in parameters else name
-        return label, DATASETS.load(name, where)(**parameters)
+        path = parameters.get("path")
+        label = Path(path).resolve().name if isinstance(path, str) else name
+        return NamedDataset(label, DATASETS.load(name, where), parameters)
     raise unknown_name(
         "dataset (neither a card, a folder nor a source)",
         name,
@@ -104,6 +149,6 @@ def load_dataset(name: str, *, store: Store | None = None, **parameters: Any) ->
     >>> len(dataset.documents) > len(dataset.queries) > 1000
     True
     """
-    label, source = dataset_source(name, **parameters)
-    source.require()
-    return source.load(label, store or Store.default())
+    named = dataset_source(name, **parameters)
+    named.require()
+    return named.load(store or Store.default())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
+
+import polars as pl
 
 from retrieval_eval.datasets.base import Dataset
 from retrieval_eval.datasets.corpus import Corpus
@@ -11,10 +14,13 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.ids import Ids
 from retrieval_eval.qrels import Qrels
 
-__all__ = ["Query", "UnknownDocuments", "assemble"]
+__all__ = ["Query", "RepeatedJudgments", "UnknownDocuments", "assemble", "judgments"]
 
 UnknownDocuments = Literal["error", "keep"]
 """What to do with judgments of documents that are not in the corpus."""
+
+RepeatedJudgments = Literal["error", "highest"]
+"""What to do with a document judged more than once for a query."""
 
 Refuse = Callable[[int, str, str], None]
 """Takes a column of the judgments (0: query, 1: document), an id and a rule that it breaks; raises
@@ -109,6 +115,42 @@ def assemble(
         facts={**(facts or {}), "queries_without_judgments": len(queries) - len(judged)},
         corpus_key=corpus.fingerprint,
     )
+
+
+def judgments(frame: pl.DataFrame, repeated: RepeatedJudgments, what: str) -> Qrels:
+    """Make qrels of a table in which a document may be judged more than once for a query.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        Columns ``query_id``, ``doc_id`` and ``relevance``.
+    repeated : {'error', 'highest'}
+        Refuse such a document, or take its highest grade.
+    what : str
+        What the table is called in messages.
+
+    Raises
+    ------
+    InputError
+        If there is no judgment, or one is repeated or not as it should be.
+    """
+    if frame.is_empty():
+        raise InputError(f"{what}: there is no judgment")
+    pair = ["query_id", "doc_id"]
+    if repeated == "highest":
+        frame = frame.group_by(pair, maintain_order=True).agg(pl.col("relevance").max())
+    again = frame.filter(~pl.struct(pair).is_first_distinct())
+    if len(again):
+        query, document, _ = again.row(0)
+        raise InputError(
+            f"{what}: query {query!r} judged document {document!r} more than once ({len(again)} "
+            "judgments too many): set repeated_judgments: highest to take the highest grade"
+        )
+    try:
+        return Qrels.from_frame(frame)
+    except InputError as error:
+        reason = re.sub("^data frame[,:] ", "", str(error))
+        raise InputError(f"{what}: {reason}") from None
 
 
 def _refuse_unknown(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +62,7 @@ class Corpus:
 
     ids: Ids
     texts: Texts
-    attributes: Mapping[str, Sequence[Any]]
+    attributes: Mapping[str, Any]
     fingerprint: str
 
 

@@ -16,9 +16,17 @@ ENCODERS: PluginTable[Encoder] = PluginTable(
     group="retrieval_eval.encoders",
     base=Encoder,  # type: ignore[type-abstract]  # a table of its subclasses
     targets={
+        "bm25": f"{_HERE}.bm25:Bm25Encoder",
+        "hashing": f"{_HERE}.hashing:HashingEncoder",
         "lsa": f"{_HERE}.lsa:LsaEncoder",
+        "model2vec": f"{_HERE}.model2vec:Model2VecEncoder",
+        "openai": f"{_HERE}.openai:OpenAIEncoder",
         "precomputed": f"{_HERE}.precomputed:PrecomputedEncoder",
+        "precomputed-sparse": f"{_HERE}.precomputed_sparse:PrecomputedSparseEncoder",
         "sentence-transformers": f"{_HERE}.sentence_transformers:SentenceTransformersEncoder",
+        "sentence-transformers-sparse": (
+            f"{_HERE}.sentence_transformers_sparse:SentenceTransformersSparseEncoder"
+        ),
         "wordllama": f"{_HERE}.wordllama:WordLlamaEncoder",
     },
 )

@@ -36,6 +36,7 @@ INDEXES: PluginTable[Index] = PluginTable(
         "rabitq": f"{_HERE}.rabitq:RabitqIndex",
         "refine": f"{_HERE}.refine:RefineIndex",
         "sharded": f"{_HERE}.sharded:ShardedIndex",
+        "sparse": f"{_HERE}.sparse:SparseIndex",
         "sq8": f"{_HERE}.sq8:Sq8Index",
         "usearch": f"{_HERE}.usearch:UsearchIndex",
     },

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.indexes import INDEXES, index_specification
-from retrieval_eval.indexes.base import BoundSearch, Index
+from retrieval_eval.indexes.base import BoundSearch, Index, Vectors
 from retrieval_eval.indexes.selection import Selection, finds_nothing
 from retrieval_eval.neighbours import Metric
 from retrieval_eval.parameters import Entry, parse_entry
@@ -78,6 +78,11 @@ class Combinator(Index):
                 "search parameters of the inner index go below search: {index: ...}"
             )
         self._inner_class: type[Index] = INDEXES.load(backend)
+        if self._inner_class.takes != self.takes:
+            raise InputError(
+                f"index {self.name!r} takes {self.takes} vectors, {backend!r} inside it "
+                f"{self._inner_class.takes} ones: use {backend!r} by itself"
+            )
         self._inner_parameters = {**fixed, **given}
         self.inner = self._make_inner()
         self.seeded, self.in_process = self.inner.seeded, self.inner.in_process
@@ -167,7 +172,7 @@ class Combinator(Index):
         """Raise :class:`MissingExtraError` if a library of the inner index is not installed."""
         self.inner.require()
 
-    def build(self, vectors: NDArray[np.floating], **options: Any) -> Self:
+    def build(self, vectors: Vectors, **options: Any) -> Self:
         """Build the index and the one inside; see :meth:`Index.build`."""
         super().build(vectors, **options)
         self.filtering = self.inner.filtering

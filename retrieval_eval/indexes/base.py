@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,18 @@ from retrieval_eval.timing import ThreadLimit, library_versions
 
 if TYPE_CHECKING:
     import polars as pl
+    from scipy.sparse import csr_array
 
-__all__ = ["BoundSearch", "Filtering", "Index", "RawHits", "Selection", "Where"]
+__all__ = ["BoundSearch", "Filtering", "Index", "RawHits", "Selection", "Vectors", "Where"]
 
 Filtering = Literal["native", "pre", "post"]
 """Who filters: the library as it searches, an exact scan of what passes, or we after it."""
 
 Where = Filter | Mapping[str, Any] | NDArray[np.bool_]
 """A filter on attributes, as an object or as in a sweep file, or a mask of rows."""
+
+Vectors: TypeAlias = "NDArray[np.floating] | csr_array"
+"""What an index is built from and asked with: dense rows, or sparse ones where it takes these."""
 
 _ATTRIBUTES = "attributes.parquet"
 _LARGEST_SEED = 2**31 - 2  # libraries hold it, or one more, in 32 bits with a sign
@@ -72,6 +76,8 @@ class Index(ABC):
         Frozen dataclasses of the parameters of building and of searching.
     metrics : tuple of str
         The metrics it serves.
+    takes : {'dense', 'sparse'}
+        Whether vectors are arrays, or rows of a ``scipy.sparse.csr_array``.
     exact : bool
         Whether it returns the true neighbours, up to float32 rounding.
     filtering : {'native', 'pre', 'post'}
@@ -101,6 +107,7 @@ class Index(ABC):
     Build: ClassVar[type[Any]] = NoParameters
     Search: ClassVar[type[Any]] = NoParameters
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    takes: ClassVar[Literal["dense", "sparse"]] = "dense"
     exact: ClassVar[bool] = False
     filtering: Filtering = "post"
     seeded: bool = True
@@ -254,20 +261,20 @@ class Index(ABC):
 
     def build(
         self,
-        vectors: NDArray[np.floating],
+        vectors: Vectors,
         *,
         attributes: Mapping[str, Any] | pl.DataFrame | None = None,
-        queries: NDArray[np.floating] | None = None,
+        queries: Vectors | None = None,
     ) -> Self:
         """Build the index.
 
         Parameters
         ----------
-        vectors : ndarray of float, shape (n, d)
-            One row a document; converted to float32, never changed.
+        vectors : ndarray of float or csr_array, shape (n, d)
+            One row a document, in the form that it `takes`; converted to float32, never changed.
         attributes : mapping of str to sequence, or polars.DataFrame, optional
             Values of n documents to filter on; see :func:`retrieval_eval.filters.as_attributes`.
-        queries : ndarray of float, shape (q, d), optional
+        queries : ndarray of float or csr_array, shape (q, d), optional
             Examples of queries, for an index that learns from them. Not those that are evaluated.
 
         Returns
@@ -278,14 +285,14 @@ class Index(ABC):
         Raises
         ------
         InputError
-            For an empty corpus, a wrong shape, NaN or infinity (naming the row), or parameters
-            that cannot work for this shape.
+            For an empty corpus, a wrong form or shape, NaN or infinity (naming the row), or
+            parameters that cannot work for this shape.
         MissingExtraError
             If the library is not installed.
         """
         self.require()
         prepared, _ = self._prepare(vectors, "vectors")
-        if not len(prepared):
+        if not prepared.shape[0]:
             raise InputError(f"index {self.name!r}: there are no vectors to build from")
         n, d = prepared.shape
         self.check(n, d)
@@ -315,7 +322,7 @@ class Index(ABC):
         self.build_s = done - start
         return self
 
-    def prepare(self, queries: NDArray[np.floating]) -> NDArray[np.float32]:
+    def prepare(self, queries: Vectors) -> Any:
         """Bring queries into the form that a bound search takes, outside any timed section."""
         return self._prepare_queries(queries)[0]
 
@@ -340,14 +347,14 @@ class Index(ABC):
         return self._bind_selected(int(k), self.settings(search), selection)
 
     def search(
-        self, queries: NDArray[np.floating], k: int, *, where: Where | None = None, **search: Any
+        self, queries: Vectors, k: int, *, where: Where | None = None, **search: Any
     ) -> Hits:
         """Find the k best documents of each query.
 
         Parameters
         ----------
-        queries : ndarray of float, shape (q, d)
-            Never changed.
+        queries : ndarray of float or csr_array, shape (q, d)
+            In the form that the index `takes`; never changed.
         k : int
             Hits a query, at least 1; where fewer exist or are found, the rest is padding.
         where : Filter, mapping, or ndarray of bool of shape (n,), optional
@@ -364,8 +371,8 @@ class Index(ABC):
         Raises
         ------
         InputError
-            For an unbuilt index, a wrong shape, NaN or infinity, an unknown setting, or a filter
-            on attributes that the index does not have.
+            For an unbuilt index, a wrong form or shape, NaN or infinity, an unknown setting, or a
+            filter on attributes that the index does not have.
         """
         if where is None:
             call = self._bound_before(k, search)
@@ -562,9 +569,7 @@ class Index(ABC):
             "versions": self.versions(),
         }
 
-    def _prepare_queries(
-        self, queries: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    def _prepare_queries(self, queries: Vectors) -> tuple[Any, NDArray[np.bool_] | None]:
         prepared, zero = self._prepare(queries, "queries")
         if prepared.shape[1] != self.d:
             raise InputError(
@@ -573,11 +578,14 @@ class Index(ABC):
             )
         return prepared, zero
 
-    def _prepare(
-        self, vectors: NDArray[np.floating], what: str
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    def _prepare(self, given: Vectors, what: str) -> tuple[Any, NDArray[np.bool_] | None]:
         """Convert and check; normalise for cosine. Also return which rows are zero, if any."""
-        vectors = np.asarray(vectors)
+        if hasattr(given, "tocsr"):  # what all of scipy's sparse forms have, and no array
+            raise InputError(
+                f"index {self.name!r} takes dense vectors, but the {what} are sparse, of shape "
+                f"{given.shape}: use an index for sparse vectors, such as 'sparse'"
+            )
+        vectors = np.asarray(given)
         if vectors.dtype.kind not in "fiu":
             raise InputError(f"index {self.name!r}: {what} must be numbers, got {vectors.dtype}")
         if vectors.ndim != 2:

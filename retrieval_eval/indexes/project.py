@@ -176,7 +176,8 @@ class ProjectIndex(Combinator):
             raise InputError(f"{path}: holds several arrays: save one with numpy.save")
         if loaded.ndim != 2 or loaded.shape[1] != d or not len(loaded):
             raise InputError(f"{path}: expected shape (q, {d}), got {loaded.shape}")
-        return self._prepare(loaded, f"example queries of {path}")[0]
+        prepared: NDArray[np.float32] = self._prepare(loaded, f"example queries of {path}")[0]
+        return prepared
 
     def _build(self, vectors: NDArray[np.float32]) -> None:
         examples = self._examples

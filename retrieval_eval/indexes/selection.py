@@ -16,7 +16,7 @@ __all__ = ["BoundSearch", "RawHits", "Selection", "finds_nothing", "post_filtere
 RawHits = tuple[NDArray[Any], NDArray[Any]]
 """What a library returns: labels and scores or distances, each of shape (q, k)."""
 
-BoundSearch = Callable[[NDArray[np.float32]], RawHits]
+BoundSearch = Callable[[Any], RawHits]
 """A search with all its settings bound; takes prepared queries, returns the library's arrays."""
 
 
@@ -39,9 +39,9 @@ class Selection:
     filter: Filter | None
 
 
-def finds_nothing(queries: NDArray[np.float32]) -> RawHits:
+def finds_nothing(queries: Any) -> RawHits:
     """Search among no documents."""
-    shape = (len(queries), 0)
+    shape = (queries.shape[0], 0)
     return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
 
 

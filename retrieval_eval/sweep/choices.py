@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from retrieval_eval.combiners import Combiner
-from retrieval_eval.datasets import DatasetSource, dataset_source
+from retrieval_eval.datasets import NamedDataset, dataset_source
 from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.indexes import INDEXES, Index, index_specification
@@ -35,17 +35,17 @@ def refuse_repeats(kind: str, names: Sequence[str]) -> None:
             )
 
 
-def dataset_choices(entry: Entry) -> list[tuple[str, DatasetSource]]:
-    """Return labels and sources of an entry; a list in a parameter gives several datasets."""
+def dataset_choices(entry: Entry) -> list[NamedDataset]:
+    """Return the datasets of an entry; a list in a parameter gives several."""
     name, parameters = parse_entry(entry)
     label = parameters.pop("label", None)
     grid = [key for key, value in parameters.items() if isinstance(value, list)]
     choices = []
     for point in expand_grid(parameters):
-        found, source = dataset_source(name, **point)
-        source.require()
-        shown = shown_parameters(str(label or found), {key: point[key] for key in grid})
-        choices.append((shown, source))
+        found = dataset_source(name, **point)
+        found.require()
+        shown = shown_parameters(str(label or found.label), {key: point[key] for key in grid})
+        choices.append(replace(found, label=shown))
     return choices
 
 

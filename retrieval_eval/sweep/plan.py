@@ -116,7 +116,7 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
         used = [*encoders, *indexes, *combiners]
         for choice in used:
             choice.require()
-    datasets = [source.load(label, store) for label, source in sources]
+    datasets = [source.load(store) for source in sources]
     refuse_repeats("dataset", [dataset.name for dataset in datasets])
     rows: list[AnyRow] = []
     for dataset in datasets:

@@ -26,7 +26,7 @@ def test_every_backend_has_a_specification_of_its_name() -> None:
 
 @pytest.mark.parametrize("name", catalogue_names("datasets"))
 def test_every_card_names_a_source(name: str) -> None:
-    assert dataset_source(name)[0] == name
+    assert dataset_source(name).label == name
 
 
 @pytest.mark.parametrize("name", catalogue_names("experiments"))

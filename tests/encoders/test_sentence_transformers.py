@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 from itertools import permutations
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 
 from retrieval_eval.encoders import Encoder, get_encoder
+from retrieval_eval.encoders import sentence_transformers as dense
+from retrieval_eval.encoders._model_sizes import plan_batches, token_budget
 from retrieval_eval.errors import InputError
 from retrieval_eval.store import Store
 from retrieval_eval.sweep import Sweep, run_sweep
@@ -22,61 +26,28 @@ st = pytest.importorskip(
     reason="it is not installed: it comes with the extra 'sentence-transformers'",
 )
 # Warnings that these libraries raise about each other are not this package's.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 _MODEL = "RETRIEVAL_EVAL_TEST_MODEL"
 TEXTS = ["the red apple", "an old steam engine", "plum", "a red plum and an apple"]
 
 
-def encoder_of(folder: Path, **parameters: Any) -> Encoder:
+def encoder_of(folder: Path | str, **parameters: Any) -> Encoder:
     return get_encoder(
         "sentence-transformers", model=str(folder), **{"device": "cpu", **parameters}
     )
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a BERT with random weights, a vocabulary of some 200 pieces, and no network."""
-    torch = pytest.importorskip("torch")
-    from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+@pytest.fixture
+def tiny(tiny_dense: Path) -> Path:
+    return tiny_dense
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    pairs = [a + b for a in letters for b in "aeiou"]
-    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), ":", *pairs, "the", "red"]
-    tokenizer = Tokenizer(
-        models.WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token=special[1])
-    )
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    made = tmp_path_factory.mktemp("model")
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=64,
-        pad_token=special[0],
-        unk_token=special[1],
-        cls_token=special[2],
-        sep_token=special[3],
-        mask_token=special[4],
-    ).save_pretrained(made / "bert")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(made / "bert")
-    folder = made / "sentence-transformers"
-    SentenceTransformer(str(made / "bert"), device="cpu").save(str(folder))
-    return folder
+
+def long_and_short(n: int) -> list[str]:
+    """Make texts of 1 to 60 words, many of a length."""
+    words = ["red", "the", "ba", "ce", "di", "fo", "gu", "plum"]
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(words, size=size)) for size in rng.integers(1, 60, size=n)]
 
 
 @pytest.mark.parametrize("kind", ["query", "document"])
@@ -164,6 +135,9 @@ def test_max_length_cuts_a_text_after_so_many_tokens(tiny: Path) -> None:
         {"normalize": False},
         {"truncate_dim": 8},
         {"max_length": 4},
+        {"query_prompt_name": "query"},
+        {"dtype": "bfloat16"},
+        {"precision": "int8"},
     ],
     ids=str,
 )
@@ -173,8 +147,9 @@ def test_what_shapes_the_vectors_is_part_of_the_identity(
     assert encoder_of(tiny, **change).identity() != encoder_of(tiny).identity()
 
 
-def test_batch_size_and_device_are_no_part_of_the_identity(tiny: Path) -> None:
-    assert encoder_of(tiny, batch_size=7, device=None).identity() == encoder_of(tiny).identity()
+def test_what_decides_speed_alone_is_no_part_of_the_identity(tiny: Path) -> None:
+    other = encoder_of(tiny, batch_size=7, device=None, processes=2)
+    assert other.identity() == encoder_of(tiny).identity()
 
 
 def test_a_folder_is_identified_by_content_not_by_place(tiny: Path, tmp_path: Path) -> None:
@@ -217,6 +192,430 @@ def test_a_missing_model_is_refused_without_the_hub(
         )
         assert "Give a folder, or a hub name" in message
         assert "\n" not in message
+
+
+# -- windows, batches, processes --------------------------------------------------------------
+
+
+def test_a_stream_goes_on_anywhere_bit_for_bit(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(encoder_of(tiny)), "batch_texts", 40)
+    texts = long_and_short(150)
+    parts = list(encoder_of(tiny).stream(texts, "document"))
+    assert [len(part) for part in parts] == [40, 40, 40, 30]
+    for start in (40, 120):
+        rest = np.concatenate(list(encoder_of(tiny).stream(texts, "document", start=start)))
+        np.testing.assert_array_equal(rest, np.concatenate(parts)[start:])
+    assert list(encoder_of(tiny).stream(texts, "document", start=150)) == []
+
+
+def test_a_batch_size_found_by_itself_changes_nothing_but_the_last_digits(tiny: Path) -> None:
+    texts = long_and_short(100)
+    expected = encoder_of(tiny, batch_size=1).encode(texts, "document")
+    np.testing.assert_allclose(encoder_of(tiny).encode(texts, "document"), expected, atol=1e-5)
+
+
+def test_no_text_gives_no_row(tiny: Path) -> None:
+    assert encoder_of(tiny).encode([], "query").shape == (0, 32)
+
+
+def test_batches_hold_texts_of_like_length_within_a_budget() -> None:
+    lengths = np.array([3, 600, 17, 64, 65, 5, 600, 128, 90])
+    plan = plan_batches(lengths, limit=512, budget=1024, batch_size=None)
+    assert [(rows.tolist(), size) for rows, size in plan] == [
+        ([1, 6], 2),
+        ([7, 8, 4], 8),
+        ([3], 16),
+        ([2], 32),
+        ([5, 0], 64),
+    ]
+    ((rows, size),) = plan_batches(lengths, limit=512, budget=1024, batch_size=3)
+    assert (rows.tolist(), size) == ([1, 6, 7, 8, 4, 3, 2, 5, 0], 3)
+    ((_, size),) = plan_batches(np.array([9000]), limit=8192, budget=100, batch_size=None)
+    assert size == 1
+
+
+def test_a_budget_goes_down_with_the_width_of_a_model_and_of_its_vocabulary() -> None:
+    most = token_budget("cpu", 2**30, 384, 0)
+    assert most == token_budget("cpu", 2**30, 1024, 0) == 4096
+    assert token_budget("cpu", 2**30, 768, 250_000) < token_budget("cpu", 2**30, 768, 30_522) < most
+    assert token_budget("cuda", 2**34, 384, 0) == 65_536
+    assert token_budget("cpu", 1, 768, 0) == 1
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_batches_are_halved_while_the_device_runs_out_of_memory(
+    tiny: Path, batch_size: int | None
+) -> None:
+    import torch
+
+    texts = long_and_short(60)
+    expected = encoder_of(tiny).encode(texts, "document")
+    encoder: Any = encoder_of(tiny, batch_size=batch_size)
+    model = encoder._load()
+    inner, sizes = model.encode_document, []
+
+    def outer(texts: list[str], **options: Any) -> Any:
+        sizes.append(len(texts))
+        if len(texts) > 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return inner(texts, **options)
+
+    model.encode_document = outer
+    np.testing.assert_allclose(encoder.encode(texts, "document"), expected, atol=1e-5)
+    assert max(sizes) > 3
+    first = list(sizes)
+    sizes.clear()
+    encoder.encode(texts, "document")
+    assert sizes == first, "a window must not depend on those before it"
+
+
+def test_a_text_that_never_fits_is_an_error_that_lets_go_of_the_model(tiny: Path) -> None:
+    import torch
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    encoder: Any = encoder_of(tiny)
+    encoder._load().encode_document = never
+    with pytest.raises(RuntimeError, match="out of memory"):
+        encoder.encode(TEXTS, "document")
+    assert encoder._model is None
+    assert encoder.encode(TEXTS, "document").shape == (4, 32)
+
+
+def test_processes_give_the_same_vectors_and_end_when_encoding_fails(tiny: Path) -> None:
+    texts = long_and_short(60)
+    before = os.environ.get("OMP_NUM_THREADS")
+    expected = encoder_of(tiny, batch_size=16).encode(texts, "document")
+    encoder: Any = encoder_of(tiny, batch_size=16, processes=2)
+    np.testing.assert_allclose(encoder.encode(texts, "document"), expected, atol=1e-6)
+    pool = encoder._pool
+    processes = {process.pid for process in pool["processes"]}
+    assert processes <= {child.pid for child in multiprocessing.active_children()}
+    encoder.encode(TEXTS, "query")
+    assert encoder._pool is pool
+    assert os.environ.get("OMP_NUM_THREADS") == before
+    encoder._model.encode_document = None  # whatever goes wrong
+    with pytest.raises(TypeError):
+        encoder.encode(TEXTS, "document")
+    assert not processes & {child.pid for child in multiprocessing.active_children()}
+    encoder.close()  # twice does no harm
+
+
+def test_close_stops_processes_once(tiny: Path) -> None:
+    encoder: Any = encoder_of(tiny)
+    encoder._load()
+    encoder._model.stop_multi_process_pool = (stopped := []).append
+    encoder._pool = {"processes": []}
+    encoder.close()
+    encoder.close()
+    assert stopped == [{"processes": []}]
+    assert encoder.encode(TEXTS, "query").shape == (4, 32)
+    encoder.close()
+
+
+def test_fitting_hands_the_loaded_model_over(tiny: Path) -> None:
+    encoder: Any = encoder_of(tiny, precision="int8")
+    model = encoder._load()
+    fitted: Any = encoder.fit(TEXTS)
+    assert fitted._model is model
+    assert encoder._model is None
+
+
+def test_processes_need_devices(tiny: Path) -> None:
+    with pytest.raises(InputError, match=r"processes is 2, but device is 'cuda:1': several"):
+        encoder_of(tiny, processes=2, device="cuda:1").encode(TEXTS, "query")
+    with pytest.raises(InputError, match=r"processes is 99, but CUDA has \d+ devices here"):
+        encoder_of(tiny, processes=99, device="cuda").encode(TEXTS, "query")
+
+
+# -- prompts by name, arithmetic, precision ---------------------------------------------------
+
+
+def with_prompts(folder: Path, target: Path, prompts: dict[str, str]) -> Path:
+    shutil.copytree(folder, target)
+    path = target / "config_sentence_transformers.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"prompts": prompts}), encoding="utf-8")
+    return target
+
+
+def test_a_prompt_can_be_chosen_by_name(tiny: Path, tmp_path: Path) -> None:
+    folder = with_prompts(tiny, tmp_path / "model", {"find": "find: ", "keep": "keep: "})
+    named = encoder_of(folder, query_prompt_name="find", document_prompt_name="keep")
+    texts = encoder_of(folder, query_prompt="find: ", document_prompt="keep: ")
+    for kind in ("query", "document"):
+        np.testing.assert_array_equal(named.encode(TEXTS, kind), texts.encode(TEXTS, kind))
+        assert np.abs(named.encode(TEXTS, kind) - encoder_of(tiny).encode(TEXTS, kind)).max() > 1e-3
+    pattern = r"unknown query_prompt_name 'fnd'. Did you mean 'find'\? Available: .*find.*keep"
+    with pytest.raises(InputError, match=pattern):
+        encoder_of(folder, query_prompt_name="fnd").encode(TEXTS, "document")
+
+
+def test_a_prompt_by_text_and_by_name_is_refused(tiny: Path) -> None:
+    with pytest.raises(InputError, match=r"query_prompt is '' and query_prompt_name is 'query'"):
+        encoder_of(tiny, query_prompt="", query_prompt_name="query")
+
+
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-6), ("bfloat16", 0.05)])
+def test_arithmetic_of_another_type_gives_near_vectors_as_float32(
+    tiny: Path, dtype: str, near: float
+) -> None:
+    expected = encoder_of(tiny).encode(TEXTS, "document")
+    vectors = encoder_of(tiny, dtype=dtype).encode(TEXTS, "document")
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=near)
+    assert (dtype == "float32") == np.array_equal(vectors, expected)
+
+
+def test_float16_rounds_the_vectors_to_half_precision(tiny: Path) -> None:
+    expected = encoder_of(tiny).encode(TEXTS, "document")
+    vectors = encoder_of(tiny, precision="float16").encode(TEXTS, "document")
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, expected.astype(np.float16))
+    assert not np.array_equal(vectors, expected)
+
+
+def test_binary_keeps_the_sign_so_that_products_count_agreements(tiny: Path) -> None:
+    expected = encoder_of(tiny).encode(TEXTS, "document")
+    vectors = encoder_of(tiny, precision="binary").encode(TEXTS, "document")
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, np.where(expected > 0, 1.0, -1.0))
+    agree = (expected[0] > 0) == (expected[1] > 0)
+    assert vectors[0] @ vectors[1] == 2 * agree.sum() - 32
+
+
+def test_int8_keeps_256_values_a_dimension_and_nearly_the_products(tiny: Path) -> None:
+    documents = long_and_short(300)
+    exact = encoder_of(tiny)
+    encoder = encoder_of(tiny, precision="int8")
+    assert encoder.needs_fit
+    assert not exact.needs_fit
+    with pytest.raises(InputError, match=r"precision 'int8' must be fitted first"):
+        encoder.encode(TEXTS, "query")
+    fitted = encoder.fit(documents)
+    vectors, expected = (one.encode(documents, "document") for one in (fitted, exact))
+    step = (expected.max(axis=0) - expected.min(axis=0)) / 256
+    assert (np.abs(vectors - expected) <= step / 2 + 1e-6).all()
+    assert max(len(np.unique(column)) for column in vectors.T) <= 256
+    assert not np.array_equal(vectors, expected)
+    queries, plain = (one.encode(TEXTS, "query") for one in (fitted, exact))
+    np.testing.assert_allclose(queries @ vectors.T, plain @ expected.T, atol=0.02)
+    assert (queries <= expected.max(axis=0)).all(), "queries are rounded by the documents' ranges"
+    again = encoder_of(tiny, precision="int8").fit(documents)
+    np.testing.assert_array_equal(again.encode(documents, "document"), vectors)
+
+
+def test_int8_is_calibrated_on_documents_from_first_to_last(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "_CALIBRATION", 5)
+    seen: list[list[str]] = []
+
+    def floats(self: Any, texts: list[str], kind: str) -> Any:
+        assert kind == "document"
+        seen.append(texts)
+        return np.arange(len(texts), dtype=np.float32)[:, None] * np.ones(3, np.float32)
+
+    monkeypatch.setattr(dense.SentenceTransformersEncoder, "_floats", floats)
+    fitted: Any = encoder_of(tiny, precision="int8").fit([str(n) for n in range(101)])
+    assert seen == [["0", "25", "50", "75", "100"]]
+    np.testing.assert_array_equal(fitted._ranges, [[0, 0, 0], [4, 4, 4]])
+    encoder_of(tiny, precision="int8").fit(["a", "b"])
+    assert seen[1] == ["a", "b"]
+
+
+def test_a_dimension_that_never_varies_keeps_its_value() -> None:
+    ranges = np.array([[0.5, -1], [0.5, 1]], dtype=np.float32)
+    values = dense._middles(np.array([[0.5, 1], [0.5, -1], [9, 9]], dtype=np.float32), ranges)
+    assert values[:, 0].tolist() == [0.5, 0.5, 0.5]
+    np.testing.assert_allclose(values[:, 1], [1 - 1 / 256, -1 + 1 / 256, 1 - 1 / 256])
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+
+def test_more_dimensions_or_tokens_than_the_model_has_are_refused(tiny: Path) -> None:
+    with pytest.raises(InputError, match=r"truncate_dim is 33, but it has 32 dimensions"):
+        encoder_of(tiny, truncate_dim=33).encode(TEXTS, "query")
+    with pytest.raises(InputError, match=r"max_length is 65, but it has 64 positions"):
+        encoder_of(tiny, max_length=65).encode(TEXTS, "query")
+
+
+def test_a_model_that_reads_texts_of_any_length_takes_no_maximum(
+    tiny: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tiny_bert / "tokenizer.json"))
+    module = StaticEmbedding(tokenizer, embedding_dim=8)
+    st.SentenceTransformer(modules=[module], device="cpu").save(str(tmp_path / "static"))
+    assert encoder_of(tmp_path / "static").encode(TEXTS, "query").shape == (4, 8)
+    with pytest.raises(InputError, match=r"reads texts of any length: leave max_length out"):
+        encoder_of(tmp_path / "static", max_length=8).encode(TEXTS, "query")
+
+
+def test_a_folder_has_no_revision(tiny: Path) -> None:
+    encoder = encoder_of(tiny, revision="main")
+    for action in (encoder.identity, lambda: encoder.encode(TEXTS, "query")):
+        with pytest.raises(InputError, match=r"is a folder, which has no revisions: leave out"):
+            action()
+
+
+def test_a_sparse_model_is_refused_naming_its_encoder(tiny_sparse: Path, tmp_path: Path) -> None:
+    encoder = encoder_of(tiny_sparse)
+    for action in (lambda: encoder.check(9, 9), lambda: encoder.encode(TEXTS, "query")):
+        with pytest.raises(InputError, match=r"sparse model: use encoder 'sentence-transformers-s"):
+            action()
+    older = shutil.copytree(tiny_sparse, tmp_path / "older")
+    (older / "config_sentence_transformers.json").unlink()
+    with pytest.raises(InputError, match=r"sparse model: use encoder 'sentence-transformers-s"):
+        encoder_of(older).check(9, 9)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"config.json": {"architectures": ["BertForSequenceClassification"]}},
+            "cannot be used: it is a cross-encoder, which scores pairs",
+        ),
+        (
+            {
+                "modules.json": [],
+                "config_sentence_transformers.json": {"model_type": "MultiVectorEncoder"},
+            },
+            "cannot be used: it makes a vector of each token",
+        ),
+        (
+            {"modules.json": [{"type": "custom_st.Transformer", "path": "", "name": "0"}]},
+            r"needs code of its own \(custom_st.Transformer\), which is never run",
+        ),
+        ({"modules.json": {"a": 1}}, "its files are not those of a model"),
+    ],
+    ids=["cross-encoder", "late-interaction", "own-code", "nonsense"],
+)
+def test_a_folder_of_another_kind_is_refused(
+    tmp_path: Path, files: dict[str, Any], reason: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    encoder = encoder_of(tmp_path)
+    for action in (lambda: encoder.check(9, 9), lambda: encoder.encode(TEXTS, "query")):
+        with pytest.raises(InputError, match=reason):
+            action()
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text("[")
+    with pytest.raises(InputError, match=r"modules.json: not valid JSON"):
+        encoder_of(tmp_path).check(9, 9)
+
+
+def test_code_in_a_model_of_transformers_is_never_run(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "odd", "auto_map": {"AutoConfig": "odd.Odd", "AutoModel": "odd.Odd"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "odd.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(InputError, match=r"needs code of its own, which is never run: encode in"):
+        encoder_of(folder).encode(TEXTS, "query")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "missing"), [("onnx", "optimum"), ("onnx", "onnxruntime"), ("openvino", "openvino")]
+)
+def test_a_missing_backend_names_the_command_that_installs_it(
+    tiny: Path, backend: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    there = {"optimum": find("json"), "onnxruntime": find("json"), "openvino": find("json")}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, package=None: (
+            None if name == missing else there.get(name) or find(name, package)
+        ),
+    )
+    encoder = encoder_of(tiny, backend=backend)
+    for action in (encoder.require, lambda: encoder.encode(TEXTS, "query")):
+        with pytest.raises(InputError) as caught:
+            action()
+        message = str(caught.value)
+        assert f"backend {backend!r} needs the library {missing!r}" in message
+        assert f"pip install 'sentence-transformers[{backend}]'" in message
+
+
+def test_a_backend_gives_the_same_vectors(tiny: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="it comes with sentence-transformers[onnx]")
+    expected = encoder_of(tiny).encode(TEXTS, "document")
+    encoder = encoder_of(tiny, backend="onnx")
+    np.testing.assert_allclose(encoder.encode(TEXTS, "document"), expected, atol=1e-5)
+    assert encoder.identity() != encoder_of(tiny).identity()
+
+
+@pytest.mark.parametrize("change", [{"dtype": "float16"}, {"processes": 2}], ids=str)
+def test_what_goes_with_torch_alone_is_refused_with_another_backend(
+    tiny: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=r"backend is 'onnx': that goes with backend 'torch'"):
+        encoder_of(tiny, backend="onnx", **change)
+
+
+# -- the local cache of the hub ---------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty cache of the hub, which cannot be reached."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def put_into(hub: Path, owner: str, name: str, model: Path, commit: str) -> None:
+    """Store a model as a download of its main branch would."""
+    folder = hub / f"models--{owner}--{name}"
+    shutil.copytree(model, folder / "snapshots" / commit)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(commit)
+
+
+def test_a_hub_model_is_identified_by_the_commit_that_is_cached(tiny: Path, hub: Path) -> None:
+    old, new = "a" * 40, "b" * 40
+    put_into(hub, "me", "model", tiny, old)
+    encoder = encoder_of("me/model")
+    assert encoder.identity()["revision"] == old
+    assert encoder_of("me/model", revision="main").identity() == encoder.identity()
+    expected = encoder_of(tiny).encode(TEXTS, "query")
+    np.testing.assert_array_equal(encoder.encode(TEXTS, "query"), expected)
+    other = with_prompts(tiny, hub / "other", {"query": "find: "})
+    put_into(hub, "me", "model", other, new)
+    moved = encoder_of("me/model")
+    assert moved.identity()["revision"] == new
+    found = moved.encode(TEXTS, "query")
+    np.testing.assert_array_equal(found, encoder_of(other).encode(TEXTS, "query"))
+    back = encoder_of("me/model", revision=old)
+    assert back.identity() == encoder.identity()
+    np.testing.assert_array_equal(back.encode(TEXTS, "query"), expected)
+    # An identity that was asked for before the branch moved holds for the encoder that gave it.
+    encoder.close()
+    np.testing.assert_array_equal(encoder.encode(TEXTS, "query"), expected)
+
+
+def test_a_short_name_is_the_librarys_own_model(tiny: Path, hub: Path) -> None:
+    put_into(hub, "sentence-transformers", "tiny", tiny, "c" * 40)
+    assert encoder_of("tiny").identity() == encoder_of("sentence-transformers/tiny").identity()
+    assert encoder_of("tiny").encode(TEXTS, "query").shape == (4, 32)
+
+
+def test_a_hub_model_that_cannot_be_found_keeps_its_name(hub: Path) -> None:
+    identity = encoder_of("me/none", revision="v1").identity()
+    assert (identity["model"], identity["revision"]) == ("me/none", "v1")
 
 
 # -- a real model -----------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_every_shipped_index_specification_builds_its_backend(path: Path) -> Non
 
 @pytest.mark.parametrize("path", sorted((ROOT / "datasets").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_dataset_card_names_a_source_and_its_licence(path: Path) -> None:
-    label, _ = dataset_source(path.stem)
+    label = dataset_source(path.stem).label
     assert label == path.stem
     card = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert card["title"]
