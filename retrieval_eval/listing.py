@@ -73,7 +73,9 @@ def listing(what: str) -> tuple[Columns, Cells]:
     }
     table, parts_of = tables[what]
     classes = [(name, table.load(name)) for name in table.names()]
-    return _COLUMNS, [row for name, cls in classes for row in _rows(name, parts_of(cls), cls.requires)]
+    return _COLUMNS, [
+        row for name, cls in classes for row in _rows(name, parts_of(cls), cls.requires)
+    ]
 
 
 def _measure(name: str, spec: MeasureSpec) -> list[str]:

@@ -21,7 +21,7 @@ from retrieval_eval.hits import Hits
 from retrieval_eval.ids import Ids, repeated_keys
 from retrieval_eval.textfiles import fits_column, pack_bytes, unpacked_name
 
-__all__ = ["Run"]
+__all__ = ["Run", "ranked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class Run:
             raise InputError(
                 f"query {queries[query[row]]!r} has document {documents[document[row]]!r} twice"
             )
-        return _ranked(cls(name, queries, documents, query, document, score))
+        return ranked(cls(name, queries, documents, query, document, score))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Mapping[str, float]], name: str = "run") -> Run:
@@ -201,7 +201,7 @@ class Run:
         if len(once) < 2**31:
             document = document.astype(np.int32)
         score = np.asarray(once.value, dtype=np.float64)
-        return _ranked(cls(name, once.query_ids, once.document, once.query, document, score))
+        return ranked(cls(name, once.query_ids, once.document, once.query, document, score))
 
     @cached_property
     def edges(self) -> NDArray[np.int64]:
@@ -243,7 +243,7 @@ class Run:
         """Return the run with scores rounded to float32, which may tie them (trec_eval 9)."""
         with np.errstate(over="ignore"):
             score = self.score.astype(np.float32).astype(np.float64)
-        return _ranked(replace(self, score=score))
+        return ranked(replace(self, score=score))
 
     def _rows(self, rows: NDArray[np.int64]) -> Run:
         return replace(
@@ -281,13 +281,18 @@ class Run:
         Raises
         ------
         InputError
-            If an id cannot stand in a TREC column: empty, with white space, or a query's id that
-            starts with ``#``, the mark of a comment, or with a byte order mark.
+            If the name ends as a file of another form, or an id cannot stand in a TREC column:
+            empty, with white space, or a query's id that starts with ``#``, the mark of a comment,
+            or with a byte order mark.
         """
         path = Path(path)
         if path.suffix == ".parquet":
             self.to_frame().write_parquet(path)
             return
+        if any(suffix in {".json", ".jsonl", ".csv"} for suffix in path.suffixes):
+            raise InputError(
+                f"{path}: runs are written as parquet or as TREC runs: choose another suffix"
+            )
         used = [self.query_ids[row] for row in np.unique(self.query)]
         for one in used:
             if not fits_column(one) or one.startswith(("#", "\ufeff")):
@@ -309,8 +314,14 @@ class Run:
         path.write_bytes(pack_bytes(text.encode(), path.suffix))
 
 
-def _ranked(run: Run) -> Run:
-    """Return the run in rank order; its rows must be in order of their queries."""
+def ranked(run: Run) -> Run:
+    """Return a run in rank order: score, then document id bytewise, both descending.
+
+    Parameters
+    ----------
+    run : Run
+        Its rows must be in order of their queries; documents of a query may be in any order.
+    """
     query, score = run.query, run.score
     same_query = query[1:] == query[:-1]
     document = run.document

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retrieval_eval.combiners.base import CombineContext, Combined, Combiner
 from retrieval_eval.errors import InputError
 from retrieval_eval.ids import Ids
-from retrieval_eval.runs import Run, _ranked
+from retrieval_eval.runs import Run, ranked
 from retrieval_eval.store import file_digest, fold_digests
 
 __all__ = ["CrossEncoderCombiner", "CrossEncoderParameters", "merge_scores"]
@@ -224,7 +224,7 @@ def merge_scores(run: Run, depth: int, scores: NDArray[np.float64]) -> Run:
     merged = np.empty(len(run))
     merged[first] = scores
     merged[~first] = below - (rank[~first] - depth) * np.maximum(1.0, 4 * np.spacing(np.abs(below)))
-    return _ranked(replace(run, score=merged))
+    return ranked(replace(run, score=merged))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import unknown_name
-from retrieval_eval.runs import Run, _ranked
+from retrieval_eval.runs import Run, ranked
 
 __all__ = ["NORMALISATIONS", "Normalisation", "normalise", "normalised_scores"]
 
@@ -86,7 +86,7 @@ def normalise(run: Run, how: Normalisation) -> Run:
     """
     if how == "none":
         return run
-    return _ranked(replace(run, score=normalised_scores(run, how, np.diff(run.edges))))
+    return ranked(replace(run, score=normalised_scores(run, how, np.diff(run.edges))))
 
 
 def normalised_scores(run: Run, how: Normalisation, candidates: NDArray[np.int64]) -> Floats:

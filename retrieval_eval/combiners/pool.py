@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from retrieval_eval.combiners.normalise import Normalisation, normalised_scores
 from retrieval_eval.errors import InputError
 from retrieval_eval.ids import Ids
-from retrieval_eval.runs import Run, _ranked
+from retrieval_eval.runs import Run, ranked
 
 __all__ = ["Evidence", "Pool"]
 
@@ -162,7 +162,7 @@ class Pool:
                 f"document {self.document_ids[self.document[row]]!r} is out of range: "
                 "normalise the scores, or use smaller weights"
             )
-        return _ranked(
+        return ranked(
             Run(name, self.query_ids, self.document_ids, self.query, self.document, scores)
         )
 

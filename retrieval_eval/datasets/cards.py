@@ -376,5 +376,6 @@ def card_rows() -> list[tuple[str, ...]]:
             continue
         card = read_card(path)
         sizes = (f"{card.sizes[key]:,}" if key in card.sizes else "" for key in SIZES[:3])
-        rows.append((name, card.title, card.language, *sizes, card.source, shorten(card.licence, _LICENCE)))
+        licence = shorten(card.licence, _LICENCE)
+        rows.append((name, card.title, card.language, *sizes, card.source, licence))
     return rows

@@ -192,7 +192,8 @@ def _downloads(thing: Any, seen: set[int]) -> Iterator[Any]:
         for one in thing:
             yield from _downloads(one, seen)
     elif hasattr(thing, "__dict__") and type(thing).__module__.startswith("ir_datasets."):
-        if "_streamer" in vars(thing) and Path(getattr(thing, "_path", "")).is_file():
+        kept = vars(thing).get("_path")
+        if kept and "_streamer" in vars(thing) and Path(kept).is_file():
             return  # was downloaded and unpacked before
         if "mirrors" in vars(thing):
             yield thing

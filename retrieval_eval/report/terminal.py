@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -160,6 +161,10 @@ def print_leaderboard(
         cells.append(line)
     print_table(columns, cells)
     console = _console()
+    differences = _differences(comparisons, measures, several=several)
+    if differences[1]:
+        console.print()
+        print_table(*differences)
     for sentence in _footer(rows, comparisons, manifest):
         console.print(Text(sentence))
     console.print(Text(f"results: {folder}"), soft_wrap=True)  # a path stays on one line
@@ -182,6 +187,32 @@ def _marks(comparisons: pl.DataFrame) -> dict[tuple[str, str], tuple[str, bool |
     return marks
 
 
+def _differences(
+    comparisons: pl.DataFrame, measures: Sequence[str], *, several: bool
+) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    """Lay out the differences between encoders, and of combinations from their parts."""
+    columns = [
+        *([("dataset", False)] if several else []),
+        ("difference of", False),
+        ("from", False),
+    ]
+    columns += [(measure, True) for measure in measures]
+    cells: dict[tuple[str, str, str], dict[str, str]] = {}
+    for one in comparisons.iter_rows(named=True):
+        if one["question"] in ("encoder", "combination"):
+            low, high = one["difference_lo"], one["difference_hi"]
+            mark = "*" if one["significant"] else " "
+            interval = "" if low is None or np.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
+            shown = f"{one['difference']:+.4f}{mark}{interval} p {shown_p(one['p_adjusted'])}"
+            pair = one["dataset"], one["candidate"], one["reference"]
+            cells.setdefault(pair, {})[one["measure"]] = shown
+    lines = [
+        [*([name] if several else []), candidate, reference, *(found[one] for one in measures)]
+        for (name, candidate, reference), found in cells.items()
+    ]
+    return columns, lines
+
+
 def _drawn(compare: Mapping[str, Any], drawn: int) -> str:
     draws = compare["test"] in ("randomization", "bootstrap")
     return f", {drawn} draws" if draws else ""
@@ -192,14 +223,7 @@ def _footer(
 ) -> list[str]:
     sweep = manifest["sweep"]
     compare = sweep["compare"]
-    lines = [
-        f"{one['candidate']} minus {one['reference']}, {one['measure']}: "
-        f"{one['difference']:+.4f} [{one['difference_lo']:+.4f}, "
-        f"{one['difference_hi']:+.4f}], adjusted p {shown_p(one['p_adjusted'])}"
-        f"{'' if one['significant'] else ' (not significant)'}"
-        for one in comparisons.iter_rows(named=True)
-        if one["question"] in ("encoder", "combination")
-    ]
+    lines: list[str] = []
     drawn = max(comparisons["draws"].to_list(), default=0) if len(comparisons) else 0
     if manifest["reference"] is None:
         lines.append("No reference among the indexes, so no comparison: set compare.reference.")
@@ -210,7 +234,7 @@ def _footer(
             f"from {manifest['reference']!r} of the same encoder by a two-sided paired "
             f"{compare['test']} test at level {compare['alpha']:g}{_drawn(compare, drawn)}, "
             f"correction {compare['correction']} "
-            f"over {families}."
+            f"over {families}; '*' and p between rows likewise."
         )
         if compare["margin"]:
             lines.append(

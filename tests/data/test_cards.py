@@ -140,7 +140,8 @@ def test_the_rows_of_the_listing() -> None:
     assert list(rows) == NAMES
     assert all(len(row) == len(CARD_COLUMNS) for row in rows.values())
     assert rows["beir-scifact"][2:6] == ("en", "5,183", "300", "339")
-    assert rows["beir-scifact"][-1] == "beir"
+    assert rows["beir-scifact"][-2] == "beir"
+    assert rows["beir-scifact"][-1].startswith("claims and evidence CC BY 4.0")
     assert rows["sift-128-euclidean"][2:6] == ("", "1,000,000", "10,000", "")
 
 

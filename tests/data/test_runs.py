@@ -544,3 +544,12 @@ def test_any_mapping_comes_back_from_a_file(
         assert {q: list(map(np.float32, d.values())) for q, d in scores(again).items()} == {
             q: list(map(np.float32, d.values())) for q, d in scores(run).items()
         }
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.jsonl.gz", "run.csv"])
+def test_a_run_is_not_written_under_a_name_that_would_be_read_as_another_form(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InputError, match="written as parquet or as TREC runs"):
+        Run.from_mapping({"q": {"d": 1.0}}).to_file(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
