@@ -32,8 +32,15 @@ DATASETS: PluginTable[DatasetSource] = PluginTable(
     group="retrieval_eval.datasets",
     base=DatasetSource,  # type: ignore[type-abstract]  # a table of its subclasses
     targets={
+        "ann-benchmarks": f"{_HERE}.ann_benchmarks:AnnBenchmarks",
         "beir": f"{_HERE}.beir:BeirFolder",
+        "big-ann": f"{_HERE}.big_ann:BigAnn",
+        "ir-datasets": f"{_HERE}.ir_datasets:IrDatasets",
+        "mteb": f"{_HERE}.mteb:MtebFolder",
+        "pairs": f"{_HERE}.pairs:PairsFile",
+        "smart": f"{_HERE}.smart:SmartFiles",
         "stdlib": f"{_HERE}.stdlib:StdlibCodeSearch",
+        "trec": f"{_HERE}.trec:TrecFiles",
     },
 )
 
@@ -119,8 +126,11 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> NamedDatase
         label = Path(name).resolve().name
         return NamedDataset(label, DATASETS.load("beir"), {"path": name, **parameters})
     if name in DATASETS.names() or ":" in name:
-        path = parameters.get("path")
-        label = Path(path).resolve().name if isinstance(path, str) else name
+        given = (parameters.get(key) for key in ("id", "path", "documents"))
+        text = next((value for value in given if isinstance(value, str)), None)
+        label = text or name
+        if text is not None and "id" not in parameters:
+            label = Path(text).resolve().name
         return NamedDataset(label, DATASETS.load(name, where), parameters)
     raise unknown_name(
         "dataset (neither a card, a folder nor a source)",

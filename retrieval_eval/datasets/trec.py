@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = ["TrecFiles", "TrecParameters"]
 
 _CONTENT = ("text", "title", "headline", "head", "hl", "ttl", "lp", "leadpara")
 _WEB = frozenset({"dochdr", "html", "body"})
+_DOCNO = re.compile(r"<docno\s*>(.*?)</docno\s*>", re.IGNORECASE | re.DOTALL)
 _NO_TEXT = ("docno", "docid", "docoldno", "dochdr", "script", "style")
 _JSON_IDS = ("_id", "id", "docno", "docid", "doc_id")
 _JSON_TEXTS = ("text", "contents", "body", "abstract")
@@ -192,7 +194,8 @@ def _marked_up(
     for block in read_blocks(path):
         markup = decode(path, block, encoding)
         place = f"{path}:{block.line}"
-        key = field_texts(markup, ("docno",))[0]
+        number = _DOCNO.search(markup)
+        key = html.unescape(number[1]).strip() if number else ""
         if not fits_column(key):
             rule = "the document has no <DOCNO>"
             if key:

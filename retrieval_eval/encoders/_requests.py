@@ -81,7 +81,8 @@ class Ledger:
         bound : int
             The most it can use.
         turn : int
-            Of several that wait, the lowest goes first: what was paid for is then a beginning.
+            Of several that wait, the lowest goes first, and if it is refused, so are the others:
+            what was paid for is then a beginning.
         stop : Event
             Ends the wait.
         """
@@ -108,15 +109,16 @@ class Ledger:
             self._waiting.add(turn)
             refusals = self._refusals
             try:
-                while (
-                    turn != min(self._waiting) or self._tokens + self._reserved + bound > self._cap
-                ):
+                while True:
                     # Whoever waits behind one that was refused would pay for what is not used.
                     if stop.is_set() or refusals != self._refusals:
                         raise StoppedError
-                    if not self._reserved and turn == min(self._waiting):
-                        self._refusals += 1
-                        raise self._exhausted(bound)
+                    if turn == min(self._waiting):
+                        if self._tokens + self._reserved + bound <= self._cap:
+                            break
+                        if not self._reserved:
+                            self._refusals += 1
+                            raise self._exhausted(bound)
                     self._changed.wait()
                 self._reserved += bound
             finally:

@@ -92,6 +92,10 @@ class ModelParameters:
 
 _SPEED_ALONE = {"batch_size", "processes", "device"}
 _BACKEND_MODULES = {"onnx": ("optimum", "onnxruntime"), "openvino": ("optimum", "openvino")}
+_OLDER = {
+    "onnx": "sentence-transformers back from 6.2 to 5.7, and transformers from 5 to 4.57",
+    "openvino": "transformers back to 5.5",
+}
 _BACKEND_DISTRIBUTIONS = {
     "onnx": ("optimum", "optimum-onnx", "onnxruntime", "onnxruntime-gpu"),
     "openvino": ("optimum", "optimum-intel", "openvino"),
@@ -171,9 +175,8 @@ class ModelEncoder(Encoder):
         if missing is not None:
             raise InputError(
                 f"encoder {self.name!r}: backend {backend!r} needs the library {missing[0]!r}, "
-                f"which is not installed: pip install 'sentence-transformers[{backend}]', in an "
-                "environment of its own, for it takes older versions of sentence-transformers and "
-                "transformers (5.7 instead of 6.2, and 4.57 instead of 5)"
+                f"which is not installed: pip install 'sentence-transformers[{backend}]', best in "
+                f"an environment of its own, for it takes {_OLDER[backend]}"
             )
 
     def check(self, n_documents: int, n_queries: int) -> None:
@@ -346,7 +349,7 @@ class ModelEncoder(Encoder):
 
     def encode(self, texts: Sequence[str], kind: Kind) -> Any:
         """Encode texts with the prompt of their kind, those of like length together."""
-        model = self._load()
+        model, texts = self._load(), list(texts)
         own = self.parameters
         text, name = getattr(own, f"{kind}_prompt"), getattr(own, f"{kind}_prompt_name")
         options = self._encode_options() | {"show_progress_bar": False}

@@ -81,7 +81,7 @@ class SentenceTransformersEncoder(ModelEncoder):
         if not self.needs_fit:
             return self
         rows = np.linspace(0, len(documents) - 1, min(len(documents), _CALIBRATION)).round()
-        sample = self._floats([documents[row] for row in rows.astype(np.int64)], "document")
+        sample = self._floats([documents[int(row)] for row in rows], "document")
         fitted = type(self)(**vars(self.parameters))
         fitted._ranges = np.stack((sample.min(axis=0), sample.max(axis=0)))
         fitted._take_over(self)

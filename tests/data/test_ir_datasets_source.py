@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import logging
@@ -25,7 +26,10 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.store import Store
 from retrieval_eval.texts import Texts
 
-pytest.importorskip("ir_datasets", reason="needs the extra 'ir-datasets'")
+# Not imported here: that would make its folder below the home of whoever runs the tests.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ir_datasets") is None, reason="needs the extra 'ir-datasets'"
+)
 
 DOCUMENTS = [
     {"_id": "d1", "title": "Wings", "text": "lift of a wing", "metadata": {"url": "u1"}},

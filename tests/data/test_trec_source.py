@@ -255,8 +255,10 @@ def test_topics_with_open_fields_are_read(folder: Path) -> None:
 
 def test_fields_of_topics_are_joined_in_the_order_asked_for(folder: Path) -> None:
     assert load(folder, topic_fields="desc, title").queries == (
-        "Identify organizations that participate in international criminal activity. "
-        "International Organized Crime",
+        (
+            "Identify organizations that participate in international criminal activity. "
+            "International Organized Crime"
+        ),
         "Document mentions subsidies. Airbus Subsidies",
     )
     assert load(folder, topic_fields="title narrative narr").queries[0].endswith('"name" it.')
@@ -413,6 +415,13 @@ def test_another_encoding_names_line_and_byte_and_is_read_when_asked_for(folder:
     )
     assert "encoding: latin-1" in message
     assert load(folder, encoding="latin-1").documents[-1].startswith("Caf\u00e9")
+
+
+def test_the_same_bytes_in_another_encoding_are_read_again(folder: Path) -> None:
+    path = folder / "docs" / "a.sgml"
+    path.write_bytes(DOCUMENTS.replace("Outside", "\u201cCaf\u00e9").encode("cp1252"))
+    assert load(folder, encoding="latin-1").documents[-1].startswith("\x93Caf\u00e9")
+    assert load(folder, encoding="cp1252").documents[-1].startswith("\u201cCaf\u00e9")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval_eval.encoders import _http
-from retrieval_eval.encoders._requests import in_order
+from retrieval_eval.encoders._http import StoppedError
+from retrieval_eval.encoders._requests import Ledger, in_order
 from retrieval_eval.encoders.openai import OpenAIEncoder
 from retrieval_eval.errors import InputError, RetrievalEvalError
 
@@ -713,17 +714,35 @@ def test_requests_in_flight_count_against_a_budget(server: Server) -> None:
     assert len(got) == len(server.bodies) == 5
 
 
-def test_nothing_is_paid_for_behind_a_request_that_does_not_fit(server: Server) -> None:
-    def answer(body: dict[str, Any], number: int) -> Reply:
-        time.sleep(0.2)  # the second waits for room meanwhile, and the third behind it
-        return good(body)
+def test_nothing_is_paid_for_behind_a_request_that_does_not_fit() -> None:
+    ledger, stop = Ledger(100, None, "the budget"), threading.Event()
+    outcomes: dict[int, str] = {}
 
-    server.answer = answer
-    encoder = encoder_of(server, batch_size=1, concurrency=3, budget_tokens=100)
-    got, error = collected(encoder.stream(["small", "large" * 100, "small"], "document"))
-    assert isinstance(error, InputError)
-    time.sleep(0.05)
-    assert len(got) == len(server.bodies) == 1
+    def request(bound: int, turn: int) -> None:
+        try:
+            with ledger.request(bound, turn, stop) as receipt:
+                receipt.tokens = bound
+                outcomes[turn] = "sent"
+        except (InputError, StoppedError) as error:
+            outcomes[turn] = type(error).__name__
+
+    threads = [
+        threading.Thread(target=request, args=arguments, daemon=True)
+        for arguments in ((80, 1), (20, 2))
+    ]
+    with ledger.request(60, 0, stop) as receipt:
+        for turn, thread in enumerate(threads, start=1):
+            thread.start()
+            while turn not in ledger._waiting:  # the second would fit, but waits its turn
+                assert turn not in outcomes
+                time.sleep(0.001)
+        receipt.tokens = 30
+    for thread in threads:
+        thread.join(timeout=10)
+    assert outcomes == {1: "InputError", 2: "StoppedError"}
+    assert ledger.usage()["tokens"] == 30
+    request(70, 3)
+    assert outcomes[3] == "sent", "what fits later is not held back"
 
 
 def test_a_budget_holds_for_answers_that_were_lost(server: Server) -> None:

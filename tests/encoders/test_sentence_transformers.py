@@ -17,7 +17,7 @@ import pytest
 from retrieval_eval.encoders import Encoder, get_encoder
 from retrieval_eval.encoders import sentence_transformers as dense
 from retrieval_eval.encoders._model_sizes import plan_batches, token_budget
-from retrieval_eval.errors import InputError
+from retrieval_eval.errors import InputError, RetrievalEvalError
 from retrieval_eval.store import Store
 from retrieval_eval.sweep import Sweep, run_sweep
 
@@ -283,12 +283,13 @@ def test_a_text_that_never_fits_is_an_error_that_lets_go_of_the_model(tiny: Path
     assert encoder.encode(TEXTS, "document").shape == (4, 32)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_vectors_and_end_when_encoding_fails(tiny: Path) -> None:
     texts = long_and_short(60)
     before = os.environ.get("OMP_NUM_THREADS")
     expected = encoder_of(tiny, batch_size=16).encode(texts, "document")
     encoder: Any = encoder_of(tiny, batch_size=16, processes=2)
-    np.testing.assert_allclose(encoder.encode(texts, "document"), expected, atol=1e-6)
+    np.testing.assert_array_equal(encoder.encode(texts, "document"), expected)
     pool = encoder._pool
     processes = {process.pid for process in pool["processes"]}
     assert processes <= {child.pid for child in multiprocessing.active_children()}
@@ -300,6 +301,33 @@ def test_processes_give_the_same_vectors_and_end_when_encoding_fails(tiny: Path)
         encoder.encode(TEXTS, "document")
     assert not processes & {child.pid for child in multiprocessing.active_children()}
     encoder.close()  # twice does no harm
+
+
+def test_processes_get_the_batches_that_one_process_makes(tiny: Path) -> None:
+    texts = long_and_short(60)
+    encoder: Any = encoder_of(tiny, batch_size=16)
+    expected = encoder.encode(texts, "document")
+    inner, seen = encoder._model.encode_document, []
+
+    def outer(texts: list[str], *, pool: str, chunk_size: int, **options: Any) -> Any:
+        seen.append((pool, chunk_size, options["batch_size"]))
+        starts = range(0, len(texts), chunk_size)
+        return np.concatenate([inner(texts[n : n + chunk_size], **options) for n in starts])
+
+    encoder._model.encode_document = outer
+    encoder._pool = "a pool"
+    np.testing.assert_array_equal(encoder.encode(texts, "document"), expected)
+    assert seen == [("a pool", 16, 16)]
+
+
+def test_a_process_that_dies_is_reported_with_a_way_out(tiny: Path) -> None:
+    def dies(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("1 multi-process pool worker(s) died unexpectedly: pid 7 (exit code -9)")
+
+    encoder: Any = encoder_of(tiny)
+    encoder._load().encode_document = dies
+    with pytest.raises(RetrievalEvalError, match=r"exit code -9.*choose fewer processes"):
+        encoder.encode(TEXTS, "document")
 
 
 def test_close_stops_processes_once(tiny: Path) -> None:

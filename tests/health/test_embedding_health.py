@@ -23,6 +23,7 @@ from retrieval_eval.health import (
     measure,
     searches,
 )
+from retrieval_eval.health.scan import scan
 
 Array = NDArray[Any]
 
@@ -241,6 +242,13 @@ def test_vectors_that_differ_in_one_number_are_no_duplicates(dtype: str) -> None
     assert embedding_health(rows[:, :15], sample=1).exact_duplicate_share == pytest.approx(
         1 - 1 / 3001
     )
+
+
+def test_numbers_that_end_in_zeros_are_no_weaker_fingerprints() -> None:
+    # A sum of products alone would take hundreds of these million for copies.
+    bits = (np.arange(2**20)[:, None] >> np.arange(20)) & 1
+    signs = (2 * bits - 1).astype(np.float16)
+    assert scan(signs, "signs").n_repeated == 0
 
 
 def test_cosine_one_finds_copies_of_any_length() -> None:

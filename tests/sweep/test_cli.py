@@ -443,8 +443,10 @@ def test_runs_of_one_name_from_two_folders_can_be_told_apart(files: Path, cli: C
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        ("datasets", ["stdlib", "beir", "path", "unknown_documents"]),
+        ("datasets", ["stdlib", "beir-scifact", "5,183", "sift-128-euclidean", "PSF-2.0"]),
+        ("sources", ["stdlib", "beir", "path", "unknown_documents"]),
         ("encoders", ["lsa", "dim", "precomputed", "sentence-transformers", "wordllama"]),
+        ("combiners", ["rrf", "weighted", "cross-encoder", "normalisation"]),
         ("indexes", ["flat", "hnsw", "search.ef", "ivf-pq", "nlist", "nprobe", "ef_construction"]),
         ("measures", ["nDCG@k", "RR@k", "R@k", "P@k", "AP"]),
         ("tests", ["randomization"]),
