@@ -9,7 +9,7 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.neighbours import BUDGET_BYTES, METRICS, Metric, exact_neighbours
 from retrieval_eval.neighbours.scores import Floats, blocks, norms_of
 
-__all__ = ["local_intrinsic_dimensionality"]
+__all__ = ["chords", "lid_estimates", "local_intrinsic_dimensionality"]
 
 
 def local_intrinsic_dimensionality(
@@ -91,13 +91,28 @@ def local_intrinsic_dimensionality(
         own = ids == np.arange(rows.start, rows.stop)[:, None]
         # More than k copies may stand before the document itself: then any of them can go.
         own[~own.any(axis=1), -1] = True
-        distances = np.sqrt(-scores) if metric == "l2" else _chords(documents, asked, ids)
-        estimates[rows] = _estimates(distances[~own].reshape(len(asked), k))
+        distances = np.sqrt(-scores) if metric == "l2" else chords(documents, asked, ids)
+        estimates[rows] = lid_estimates(distances[~own].reshape(len(asked), k))
     return estimates
 
 
-def _chords(documents: Floats, asked: Floats, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute distances between normalised vectors; 1 - cosine would cancel where it is small."""
+def chords(documents: Floats, asked: Floats, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compute distances between normalised vectors; 1 - cosine would cancel where it is small.
+
+    Parameters
+    ----------
+    documents : ndarray, shape (n, d)
+        Without zero vectors among those that are asked for.
+    asked : ndarray, shape (q, d)
+        Without zero vectors.
+    ids : ndarray of int64, shape (q, k)
+        Rows of `documents`.
+
+    Returns
+    -------
+    ndarray of float64, shape (q, k)
+        From 0 to 2.
+    """
     distances = np.empty(ids.shape)
     for rows in blocks(len(ids), 16 * ids.shape[1] * documents.shape[1]):
         found = _normalised(documents[ids[rows]])
@@ -113,8 +128,19 @@ def _normalised(vectors: Floats) -> NDArray[np.float64]:
     return wide
 
 
-def _estimates(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Estimate from each row of distances, zeros left out."""
+def lid_estimates(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimate the local intrinsic dimensionality from each row of distances.
+
+    Parameters
+    ----------
+    distances : ndarray of float64, shape (q, k)
+        To the k nearest neighbours; zeros are left out.
+
+    Returns
+    -------
+    ndarray of float64, shape (q,)
+        NaN where fewer than two are above zero, infinity where all are equal.
+    """
     positive = distances > 0
     count = np.count_nonzero(positive, axis=1)
     farthest = distances.max(axis=1, keepdims=True)

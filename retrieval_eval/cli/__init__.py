@@ -1,6 +1,6 @@
 """The command line: one file for each verb. It only builds objects and calls the Python API."""
 
-from retrieval_eval.cli import compare, evaluate, fuse, gate, listing, robustness, run
+from retrieval_eval.cli import compare, evaluate, fuse, gate, health, listing, robustness, run
 from retrieval_eval.cli.app import app, main
 
-__all__ = ["app", "compare", "evaluate", "fuse", "gate", "listing", "main", "robustness", "run"]
+__all__ = ["app", "compare", "evaluate", "fuse", "gate", "health", "listing", "main", "robustness", "run"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_eval.geometry import _chords, _estimates
+from retrieval_eval.geometry import chords, lid_estimates
 from retrieval_eval.health.hubs import hubness
 from retrieval_eval.neighbours import exact_neighbours
 from retrieval_eval.neighbours.scores import Floats
@@ -120,8 +120,8 @@ def neighbourhoods(
         )
         return figures
     figures["lid_k"] = k
-    distances = _chords(drawn.vectors, asked, ids[others].reshape(len(rows), k))
-    estimates = _estimates(distances)
+    distances = chords(drawn.vectors, asked, ids[others].reshape(len(rows), k))
+    estimates = lid_estimates(distances)
     # Distances that differ by their rounding alone are equal: their estimate is infinite.
     known = estimates[estimates * rounding < 1]
     figures["n_lid"] = len(known)

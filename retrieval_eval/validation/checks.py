@@ -121,17 +121,7 @@ def check_queries(
     _note(notes, "query-without-words", queries, ~empty & (queries.wording == 0))
     _note_lengths(queries, notes)
     for one in judged:
-        rows = np.flatnonzero(queries.ids.is_in(one.table["query"].unique().implode()).to_numpy())
-        rows = rows[queries.ids.gather(rows).is_first_distinct().to_numpy()]
-        twin = earlier_twins(queries.wording[rows])
-        notes.add_rows(
-            "duplicate-query",
-            np.flatnonzero(twin >= 0).tolist(),
-            lambda place, rows=rows, twin=twin, one=one: (  # type: ignore[misc]  # bound now
-                queries.place(int(rows[place])),
-                f"{_as(queries, int(rows[place]), int(rows[twin[place]]))}, split {one.split!r}",
-            ),
-        )
+        _note_twins(queries, one, notes)
 
 
 def judgment_flaws(table: pl.DataFrame) -> pl.DataFrame:
@@ -183,20 +173,21 @@ def check_self_retrieval(
     _note(notes, "query-id-in-corpus", queries, shared)
     if not texts:
         return
-    for keys in (documents.wording, documents.body):
-        known, rows = np.unique(keys, return_index=True)
-        place = np.minimum(np.searchsorted(known, queries.wording), len(known) - 1)
-        if not len(known):
-            continue
-        same = (known[place] == queries.wording) & (queries.wording != 0) & is_judged
-        if keys is documents.body:  # without the title; with it, it has been noted
-            same &= ~np.isin(queries.wording, documents.wording)
-        notes.add_rows(
+    whole = np.isin(queries.wording, documents.wording) & (queries.wording != 0) & is_judged
+    bare = np.isin(queries.wording, documents.body) & (queries.wording != 0) & is_judged & ~whole
+    for mask, keys in ((whole, documents.wording), (bare, documents.body)):
+        rows = np.flatnonzero(mask)
+        known, first = np.unique(keys, return_index=True)
+        found = first[np.searchsorted(known, queries.wording[rows])]
+        notes.add_all(
             "query-in-corpus",
-            np.flatnonzero(same).tolist(),
-            lambda row, rows=rows, place=place: (  # type: ignore[misc]  # bound now
-                queries.place(row),
-                f"query {queries.ids[row]!r} is document {documents.ids[int(rows[place[row]])]!r}",
+            len(rows),
+            (
+                (
+                    queries.place(row),
+                    f"query {queries.ids[row]!r} is document {documents.ids[document]!r}",
+                )
+                for row, document in zip(rows.tolist(), found.tolist(), strict=True)
             ),
         )
 
@@ -218,15 +209,29 @@ def _note_repeated(texts: Texts, notes: Notes) -> None:
     rows, first = repeated_ids(texts)
     same = texts.exact[rows] == texts.exact[first]
     for word, mask in (("repeated", same), ("conflicting", ~same)):
-        origin = dict(zip(rows[mask].tolist(), first[mask].tolist(), strict=True))
-        notes.add_rows(
+        pairs = zip(rows[mask].tolist(), first[mask].tolist(), strict=True)
+        notes.add_all(
             f"{word}-{texts.which}",
-            origin,
-            lambda row, origin=origin: (  # type: ignore[misc]  # bound now
-                texts.place(row),
-                f"{texts.ids[row]!r}, first at line {texts.lines[origin[row]]}",
+            int(mask.sum()),
+            (
+                (texts.place(row), f"{texts.ids[row]!r}, first at line {texts.lines[origin]}")
+                for row, origin in pairs
             ),
         )
+
+
+def _note_twins(queries: Texts, one: Judged, notes: Notes) -> None:
+    asked = queries.ids.is_in(one.table["query"].unique().implode())
+    rows = np.flatnonzero((asked & queries.ids.is_first_distinct()).to_numpy())
+    twin = earlier_twins(queries.wording[rows])
+    notes.add_rows(
+        "duplicate-query",
+        np.flatnonzero(twin >= 0).tolist(),
+        lambda at: (
+            queries.place(int(rows[at])),
+            f"{_as(queries, int(rows[at]), int(rows[twin[at]]))}, split {one.split!r}",
+        ),
+    )
 
 
 def _note_lengths(texts: Texts, notes: Notes) -> None:

@@ -80,11 +80,11 @@ RULES: dict[str, Rule] = {
     "query-in-two-splits": Rule("warning", "the query itself is also in another split"),
     "same-query-in-two-splits": Rule("warning", "has the words of a query of another split"),
     "near-query-in-two-splits": Rule("warning", "has nearly the words of a query of another split"),
-    "judgment-in-two-splits": Rule("warning", "the relevant pair is also in another split"),
+    "judgment-in-two-splits": Rule("warning", "the judged pair is also in another split"),
     "relevant-in-two-splits": Rule("fact", "the document is relevant in another split too"),
     "query-in-training": Rule("warning", "has the words of a training query"),
     "near-query-in-training": Rule("warning", "has nearly the words of a training query"),
-    "judgment-in-training": Rule("warning", "the relevant pair is also in the training data"),
+    "judgment-in-training": Rule("warning", "the judged pair is also in the training data"),
     "relevant-in-training": Rule("warning", "a relevant document is relevant in training, too"),
     "document-in-training": Rule("fact", "the document is in the training corpus, too"),
 }

@@ -111,14 +111,17 @@ def check_training(
     threshold, seed
         See :func:`check_splits`.
     """
-    _check_queries(test, train, notes, "in-training", threshold, seed, by_id=False)
-    tested, trained = test.pairs(), train.pairs()
-    keys = ["query_key", "document_key"]
-    _note_pairs(notes, "judgment-in-training", test, tested, trained, keys, train.name)
-    relevant = [table.filter(pl.col("grade") > 0) for table in (tested, trained)]
-    _note_pairs(
-        notes, "relevant-in-training", test, *relevant, ["document_key"], train.name, once=True
-    )
+    trained = train.pairs()
+    for judged in test.judged:
+        if judged.table.is_empty():
+            continue
+        one = Side(test.documents, test.queries, [judged])
+        _check_queries(one, train, notes, "in-training", threshold, seed, by_id=False)
+        tested = one.pairs()
+        keys = ["query_key", "document_key"]
+        _note_pairs(notes, "judgment-in-training", one, tested, trained, keys, train.name)
+        relevant = [table.filter(pl.col("grade") > 0) for table in (tested, trained)]
+        _note_pairs(notes, "relevant-in-training", one, *relevant, keys[1:], train.name, once=True)
     own = test.documents
     both = np.flatnonzero(np.isin(own.wording, train.documents.wording) & (own.wording != 0))
     notes.add_rows(
@@ -193,14 +196,12 @@ def _note_pairs(
     shared = tested.drop_nulls(keys).join(trained, on=keys, how="semi", maintain_order="left")
     if once:
         shared = shared.unique(keys, keep="first", maintain_order=True)
-    by_path = {one.path: one for one in test.judged}
-    source = next(iter(by_path.values()))
     notes.add_all(
         rule,
         len(shared),
         (
             (
-                source.place(row) if len(by_path) == 1 else f"query {row['query']!r}",
+                test.judged[0].place(row),
                 f"query {row['query']!r}, document {row['document']!r}, grade {row['grade']}; also "
                 f"in {name!r}",
             )
