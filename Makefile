@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-backends lint type bench bench-evaluate bench-compare bench-indexes validity clean
+.PHONY: demo test test-slow test-backends lint type bench bench-evaluate bench-compare bench-encode bench-indexes validity clean
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
@@ -45,6 +45,11 @@ bench-indexes: $(VENV)/demo.stamp
 	$(VENV)/bin/python benchmarks/overhead.py
 	$(VENV)/bin/python benchmarks/ground_truth.py
 
+# What the path around a model costs, and a million documents in bounded memory (20 minutes).
+bench-encode: $(VENV)/test.stamp
+	$(VENV)/bin/python benchmarks/encode.py
+	$(VENV)/bin/python benchmarks/million.py
+
 # Against other libraries, in an environment of its own; 15 minutes and 3 GB of disk.
 bench-evaluate: $(VENV)-bench/bench.stamp
 	$(VENV)-bench/bin/python benchmarks/evaluate.py --large
@@ -66,7 +71,7 @@ $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	$(PIP) -e ".[sentence-transformers,test]"
+	$(PIP) -e ".[encoders,formats,test]"
 	touch $@
 
 $(VENV)/backends.stamp: $(VENV)/test.stamp

@@ -290,7 +290,7 @@ def _note_unjudged_copies(one: Judged, documents: Texts, notes: Notes) -> None:
         (
             (
                 one.path or f"split {one.split!r}",
-                f"document {row['document']!r} as {row['relevant']!r}, relevant to {row['query']!r}",
+                f"{row['document']!r} as {row['relevant']!r}, relevant to query {row['query']!r}",
             )
             for row in copies.iter_rows(named=True)
         ),

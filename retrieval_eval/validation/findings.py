@@ -77,6 +77,9 @@ RULES: dict[str, Rule] = {
     ),
     "query-in-corpus": Rule("warning", "a document is the query itself: searching finds it first"),
     # leakage
+    "splits-of-the-same-queries": Rule(
+        "warning", "two splits judge the very same queries: two versions of one set, or all leaks"
+    ),
     "query-in-two-splits": Rule("warning", "the query itself is also in another split"),
     "same-query-in-two-splits": Rule("warning", "has the words of a query of another split"),
     "near-query-in-two-splits": Rule("warning", "has nearly the words of a query of another split"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -84,15 +84,19 @@ def check_splits(
     ordered = sorted((one for one in judged if len(one.table)), key=_order)
     for one, other in combinations(ordered, 2):
         train, test = Side(documents, queries, [one]), Side(documents, queries, [other])
+        if set(one.table["query"]) == set(other.table["query"]):
+            place = other.path or f"split {other.split!r}"
+            text = f"{other.split!r} and {one.split!r}: the rest is not compared"
+            notes.add("splits-of-the-same-queries", place, text)
+            continue
         _check_queries(test, train, notes, "in-two-splits", threshold, seed, by_id=True)
         trained, tested = train.pairs(), test.pairs()
         # In one corpus a document is its id; the query may have been given another one.
-        keys = ["query_key", "document"]
-        _note_pairs(notes, "judgment-in-two-splits", test, tested, trained, keys, one.split)
-        relevant = [table.filter(pl.col("grade") > 0) for table in (tested, trained)]
-        _note_pairs(
-            notes, "relevant-in-two-splits", test, *relevant, ["document"], one.split, once=True
-        )
+        for rule, keys in (
+            ("judgment-in-two-splits", ["query_key", "document"]),
+            ("relevant-in-two-splits", ["document"]),
+        ):
+            _note_pairs(notes, rule, test, tested, trained, keys, one.split)
 
 
 def check_training(
@@ -118,10 +122,11 @@ def check_training(
         one = Side(test.documents, test.queries, [judged])
         _check_queries(one, train, notes, "in-training", threshold, seed, by_id=False)
         tested = one.pairs()
-        keys = ["query_key", "document_key"]
-        _note_pairs(notes, "judgment-in-training", one, tested, trained, keys, train.name)
-        relevant = [table.filter(pl.col("grade") > 0) for table in (tested, trained)]
-        _note_pairs(notes, "relevant-in-training", one, *relevant, keys[1:], train.name, once=True)
+        for rule, keys in (
+            ("judgment-in-training", ["query_key", "document_key"]),
+            ("relevant-in-training", ["document_key"]),
+        ):
+            _note_pairs(notes, rule, one, tested, trained, keys, train.name)
     own = test.documents
     both = np.flatnonzero(np.isin(own.wording, train.documents.wording) & (own.wording != 0))
     notes.add_rows(
@@ -189,22 +194,16 @@ def _note_pairs(
     trained: pl.DataFrame,
     keys: list[str],
     name: str,
-    *,
-    once: bool = False,
 ) -> None:
-    """Note the judgments of one table whose keys are in the other, if `once` each key once."""
+    """Note judgments that both have by their keys; by a key of documents alone, relevant ones."""
+    if len(keys) == 1:
+        tested, trained = (one.filter(pl.col("grade") > 0) for one in (tested, trained))
+        tested = tested.unique(keys, keep="first", maintain_order=True)
     shared = tested.drop_nulls(keys).join(trained, on=keys, how="semi", maintain_order="left")
-    if once:
-        shared = shared.unique(keys, keep="first", maintain_order=True)
-    notes.add_all(
-        rule,
-        len(shared),
-        (
-            (
-                test.judged[0].place(row),
-                f"query {row['query']!r}, document {row['document']!r}, grade {row['grade']}; also "
-                f"in {name!r}",
-            )
-            for row in shared.iter_rows(named=True)
-        ),
-    )
+
+    def places() -> Iterator[tuple[str, str]]:
+        for row in shared.iter_rows(named=True):
+            pair = f"query {row['query']!r}, document {row['document']!r}"
+            yield test.judged[0].place(row), f"{pair} of {test.name!r}, also in {name!r}"
+
+    notes.add_all(rule, len(shared), places())

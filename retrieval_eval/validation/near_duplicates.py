@@ -153,7 +153,7 @@ class Shingles:
         self._bands.append(self._band_keys(shingles, counts))
 
     def _band_keys(self, shingles: Keys, counts: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Return a key for each text and band, shape (n, bands); that of a text without words is 0."""
+        """Return a key for each text and band, shape (n, bands); 0 for a text without words."""
         bands = _HASHES // self.rows
         keys = np.zeros((len(counts), bands), dtype=np.uint64)
         some = np.flatnonzero(counts)

@@ -147,7 +147,7 @@ def repair(
     for finding in notes.findings():
         if finding.rule == "cut-off-file" and "bad-lines" not in drop:
             place, text = finding.examples[0]
-            plan.ask(False, *place.rsplit(":", 1), text, "--drop bad-lines")  # type: ignore[arg-type]
+            plan.undecided["--drop bad-lines"] = (1, f"{place}: {text}")
     left_documents = _plan_texts(documents, plan, "empty-documents", frozenset())
     asked = set(pl.concat([one.table["query"] for one in judged]).unique())
     left_queries = _plan_texts(queries, plan, "empty-queries", asked)

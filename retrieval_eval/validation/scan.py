@@ -255,16 +255,19 @@ class _Taken:
 
     def texts(self, bad: frozenset[int] = frozenset(), *, complete: bool = True) -> Texts:
         self._pack()
+        keys = [np.array(one, dtype=np.uint64) for one in (self.exact, self.wording, self.body)]
         return Texts(
-            self.which,
-            self.path,
-            pl.concat(self.packed, rechunk=True),
-            np.array(self.lines, dtype=np.int64),
-            *(np.array(one, dtype=np.uint64) for one in (self.exact, self.wording, self.body)),
-            np.array(self.characters, dtype=np.int64),
-            _column(self.words) if self.which == "query" else None,
-            bad,
-            complete,
+            which=self.which,
+            path=self.path,
+            ids=pl.concat(self.packed, rechunk=True),
+            lines=np.array(self.lines, dtype=np.int64),
+            exact=keys[0],
+            wording=keys[1],
+            body=keys[2],
+            characters=np.array(self.characters, dtype=np.int64),
+            words=_column(self.words) if self.which == "query" else None,
+            bad_lines=bad,
+            complete=complete,
         )
 
 
@@ -350,7 +353,10 @@ def _record(raw: bytes) -> tuple[str, dict[str, Any] | None]:
 
 
 def _scan_qrels(split: str, path: Path, notes: Notes) -> Judged:
-    columns: tuple[list[str], list[str], list[int], list[int]] = ([], [], [], [])
+    queries: list[str] = []
+    documents: list[str] = []
+    grades: list[int] = []
+    lines: list[int] = []
     bad: list[int] = []
     width, comments = 4, True
     for number, raw in _Lines(path, notes):
@@ -366,11 +372,12 @@ def _scan_qrels(split: str, path: Path, notes: Notes) -> Judged:
             text = raw.decode("utf-8", "backslashreplace").rstrip()
             notes.add(rule, f"{path}:{number}", shown(text))
             continue
-        row = (fields[0].decode(), fields[width - 2].decode(), grade, number)
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)  # type: ignore[arg-type]  # each to its own column
+        queries.append(fields[0].decode())
+        documents.append(fields[width - 2].decode())
+        grades.append(grade)
+        lines.append(number)
     table = pl.DataFrame(
-        dict(zip(("query", "document", "grade", "line"), columns, strict=True)),
+        {"query": queries, "document": documents, "grade": grades, "line": lines},
         schema={"query": pl.String, "document": pl.String, "grade": pl.Int64, "line": pl.Int64},
     )
     return Judged(split, str(path), table, frozenset(bad))

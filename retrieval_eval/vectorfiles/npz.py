@@ -181,7 +181,7 @@ def _start(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def read_npz(path: Path, name: str | None) -> NDArray[Any]:
-    """Read a whole array of an archive, whatever it holds."""
+    """Read a whole array of an archive into memory: ids, which are one-dimensional."""
     with _archive(path) as archive:
         headers = _headers(archive, path)
         key = (name or "").removesuffix(".npy")
@@ -191,4 +191,4 @@ def read_npz(path: Path, name: str | None) -> NDArray[Any]:
         with archive.open(f"{key}.npy") as stream:
             stream.seek(header.offset)
             values = np.frombuffer(_exactly(stream, header.n_bytes), header.dtype)
-    return values.reshape(header.shape, order="F" if header.fortran else "C")
+    return values.reshape(header.shape)

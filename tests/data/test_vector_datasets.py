@@ -83,6 +83,7 @@ def check(dataset: Dataset, relevant: int, queries: int = 25) -> None:
         str(query): {str(row): 1 for row in ROWS[query, :relevant]} for query in range(queries)
     }
     assert expected == dataset.qrels.mapping
+    assert len(dataset.qrels) == len(dataset.qrels.document) == relevant * queries
 
 
 def test_ann_benchmarks_is_read_as_it_is(tmp_path: Path, store: Store) -> None:
@@ -109,6 +110,9 @@ def test_relevant_and_max_queries_choose(
     whole = BigAnn(**big_ann).load("v", store)
     assert dataset.corpus_fingerprint == whole.corpus_fingerprint
     assert (dataset.queries_fingerprint == whole.queries_fingerprint) == (queries == 25)
+    assert dataset.vectors is not None
+    assert whole.vectors is not None
+    assert (dataset.vectors.queries_key == whole.vectors.queries_key) == (queries == 25)
     more = BigAnn(**big_ann, max_queries=1000).load("v", store)
     assert more.queries_fingerprint == whole.queries_fingerprint
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,14 @@ def test_any_slice_and_any_choice_of_rows_equals_the_whole(
     taken = vectors.take(rows)
     assert taken.dtype == np.float32
     np.testing.assert_array_equal(taken, whole[rows])
+
+
+@pytest.mark.parametrize("case", ["parquet of lists", "hdf5 in chunks"])
+def test_a_file_that_holds_fewer_rows_than_it_states_is_refused(tmp_path: Path, case: str) -> None:
+    path, _ = written(tmp_path, case)
+    vectors = replace(open_vectors(path), n=N + 1)
+    with pytest.raises(InputError, match="should have 7 vectors, but ends after 6"):
+        vectors.read(0, N + 1)
 
 
 @ALL
