@@ -3,4 +3,15 @@
 from retrieval_eval.cli import compare, evaluate, fuse, gate, health, listing, robustness, run
 from retrieval_eval.cli.app import app, main
 
-__all__ = ["app", "compare", "evaluate", "fuse", "gate", "health", "listing", "main", "robustness", "run"]
+__all__ = [
+    "app",
+    "compare",
+    "evaluate",
+    "fuse",
+    "gate",
+    "health",
+    "listing",
+    "main",
+    "robustness",
+    "run",
+]

@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.filters import as_attributes
@@ -19,28 +18,14 @@ from retrieval_eval.parameters import NoParameters, make_parameters
 from retrieval_eval.plugins import require
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.store import Store, fold_digests
+from retrieval_eval.vectorfiles import VectorRows
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Dataset", "DatasetSource", "DatasetVectors", "VectorRows"]
+__all__ = ["Dataset", "DatasetSource", "DatasetVectors"]
 
 _SEED = 20_240_229  # of the attribute `random`; any number, but always the same
-
-
-class VectorRows(Protocol):
-    """Vectors that are read some rows at a time, from a file or from memory."""
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-
-    @property
-    def d(self) -> int:
-        """Dimension."""
-
-    def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return rows, shape (stop - start, d)."""
 
 
 @dataclass(frozen=True, eq=False)

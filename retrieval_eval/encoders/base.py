@@ -151,7 +151,7 @@ class Encoder(ABC):
         ----------
         documents, queries : object
             With ``n``, ``d`` and ``read(start, stop)``, as
-            :class:`retrieval_eval.datasets.base.VectorRows` has them.
+            :class:`retrieval_eval.vectorfiles.VectorRows` has them.
         """
         raise NotImplementedError(f"encoder {self.name!r} reads no vectors")
 

@@ -205,10 +205,11 @@ def _check_sizes(sweep: Sweep, dataset: Dataset, pairs: Pairs) -> None:
             continue
         with located("encoders", encoder.place):
             check_texts(dataset, encoder.encoder)
-            dimension = None
-            if dataset.vectors is None:
-                encoder.encoder.check(n, len(dataset.query_ids))
-                dimension = encoder.encoder.dimension()
+            used, own = encoder.encoder, dataset.vectors
+            if own is not None:
+                used = used.with_vectors(own.documents, own.queries)
+            used.check(n, len(dataset.query_ids))
+            dimension = used.dimension()
         for index in indexes:
             with located("indexes", index.place):
                 index.index.check(n, dimension)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.textfiles import PACKED, open_bytes, pack_bytes
 from retrieval_eval.validation.checks import judgment_flaws, repeated_ids
 from retrieval_eval.validation.findings import Notes
-from retrieval_eval.validation.scan import Judged, Texts, find_folder, scan_folder
+from retrieval_eval.validation.scan import Folder, Judged, Texts, find_folder, scan_folder
 
 __all__ = ["DROPS", "Drop", "Repair", "RepairedLine", "repair"]
 
@@ -230,7 +230,7 @@ def _plan_judgments(one: Judged, documents: pl.Series, queries: pl.Series, plan:
     return len(table)
 
 
-def _write(files: Any, source: Path, target: Path, plan: _Plan) -> tuple[RepairedLine, ...]:
+def _write(files: Folder, source: Path, target: Path, plan: _Plan) -> tuple[RepairedLine, ...]:
     """Write the copy beside its place, and move it there when it is whole."""
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -351,16 +351,6 @@ def test_a_cut_file_is_refused(files: Callable[..., dict[str, str]]) -> None:
         get_encoder("precomputed", **parameters).check(5, 2)
 
 
-def test_several_arrays_in_one_file_are_refused(
-    files: Callable[..., dict[str, str]], tmp_path: Path
-) -> None:
-    parameters = files(vectors_of(5), vectors_of(2))
-    np.savez(tmp_path / "both.npz", a=vectors_of(5))
-    encoder = get_encoder("precomputed", **{**parameters, "documents": str(tmp_path / "both.npz")})
-    with pytest.raises(InputError, match=r"both.npz: not a \.npy file"):
-        encoder.check(5, 2)
-
-
 def test_a_missing_file_is_refused(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     parameters = {**files(vectors_of(5), vectors_of(2)), "queries": str(tmp_path / "none.npy")}
     encoder = get_encoder("precomputed", **parameters)

@@ -1,0 +1,464 @@
+"""Parts of the queries: to choose a configuration on one, and report on another.
+
+A configuration chosen on some queries looks better on them than it is. So queries are split once,
+before anything is tuned: each query belongs to exactly one part, whatever the order of the file,
+on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_eval.errors import InputError
+from retrieval_eval.neighbours import exact_neighbours
+from retrieval_eval.qrels import Qrels
+
+__all__ = [
+    "NearFar",
+    "combine_strata",
+    "near_and_far",
+    "split_qrels",
+    "split_queries",
+    "strata_by_relevant",
+    "write_query_labels",
+    "write_split",
+]
+
+_MILLION = 10**6
+_HEADER = "query-id\tcorpus-id\tscore\n"
+
+
+def split_queries(
+    query_ids: Iterable[str],
+    *,
+    seed: int,
+    parts: Sequence[str] = ("tune", "held-out"),
+    shares: Sequence[float] = (0.5, 0.5),
+    strata: Mapping[str, str] | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """Split queries at random, the same way every time.
+
+    In each stratum the queries are ordered by a hash of seed and id, and that order is cut. The
+    strata are cut one after another, each beginning with the fraction of a query that the last
+    left over.
+
+    Parameters
+    ----------
+    query_ids : iterable of str
+        All different; their order does not matter.
+    seed : int
+        Another seed, another split.
+    parts : sequence of str
+        Names of the parts, all different.
+    shares : sequence of float
+        What of the queries each part gets: above 0, and 1 together.
+    strata : mapping of str to str, optional
+        A label for each query, as from :func:`strata_by_relevant` or :attr:`NearFar.labels`. Labels
+        of further queries are passed over.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        The queries of each part, ascending by id: each query in exactly one part. Of the whole and
+        of each stratum, a part has its share, give or take less than 1 query.
+
+    Raises
+    ------
+    InputError
+        If an id comes twice or has no label, names and shares do not fit, or a part would be empty.
+
+    Notes
+    -----
+    A query that is added or taken away moves at most one other across each border between two
+    parts, and with strata at most one of each stratum. The others stay where they are.
+
+    Examples
+    --------
+    >>> split_queries(["q1", "q2", "q3", "q4"], seed=0)
+    {'tune': ('q2', 'q4'), 'held-out': ('q1', 'q3')}
+    """
+    ids = list(query_ids)
+    _check_parts(ids, parts, shares)
+    labels = strata or {}
+    if strata is not None:
+        missing = next((one for one in ids if one not in labels), None)
+        if missing is not None:
+            raise InputError(f"query {missing!r} has no label among the strata: give one to each")
+    members: dict[str, list[str]] = {}
+    for one in ids:
+        members.setdefault(labels.get(one, ""), []).append(one)
+    cuts = np.cumsum(shares)[:-1]
+    made: dict[str, list[str]] = {name: [] for name in parts}
+    before = 0
+    for label in sorted(members, key=lambda label: _hash(seed, "stratum", label)):
+        ordered = sorted(members[label], key=lambda one: (_hash(seed, "query", one), one))
+        after = before + len(ordered)
+        borders = [
+            min(max(_rounded(cut * after) - _rounded(cut * before), 0), len(ordered))
+            for cut in cuts.tolist()
+        ]
+        for name, (start, stop) in zip(
+            parts,
+            pairwise([0, *np.maximum.accumulate(borders).tolist(), len(ordered)]),
+            strict=True,
+        ):
+            made[name] += ordered[int(start) : int(stop)]
+        before = after
+    empty = next((name for name, chosen in made.items() if not chosen), None)
+    if empty is not None:
+        raise InputError(
+            f"part {empty!r} gets none of the {len(ids)} queries: give it a larger share"
+        )
+    return {name: tuple(sorted(chosen)) for name, chosen in made.items()}
+
+
+def _rounded(value: float) -> int:
+    # Sums of shares such as 0.1 + 0.2 lie a little beside what they mean.
+    return int(np.floor(value + 0.5 + 1e-9))
+
+
+def _hash(seed: int, kind: str, text: str) -> bytes:
+    content = json.dumps([seed, kind, text]).encode()  # hash() differs from process to process
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _check_parts(ids: Sequence[str], parts: Sequence[str], shares: Sequence[float]) -> None:
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        again = next(one for one in ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
+        raise InputError(f"query {again!r} comes twice: each query belongs to one part")
+    if len(parts) != len(shares) or not parts:
+        raise InputError(f"{len(parts)} parts and {len(shares)} shares: give one share to each")
+    if len(set(parts)) != len(parts) or not all(parts):
+        raise InputError(f"parts must have different names, got {', '.join(map(repr, parts))}")
+    if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
+        listed = ", ".join(f"{share:g}" for share in shares)
+        raise InputError(f"shares must be above 0, and 1 together, got {listed}")
+
+
+def split_qrels(qrels: Qrels, parts: Mapping[str, Iterable[str]]) -> dict[str, Qrels]:
+    """Return the judgments of each part.
+
+    Parameters
+    ----------
+    qrels : Qrels
+        All judgments.
+    parts : mapping of str to iterable of str
+        From :func:`split_queries`.
+
+    Raises
+    ------
+    InputError
+        If a part has no judgment.
+
+    Examples
+    --------
+    >>> qrels = Qrels.from_mapping({"q1": {"d1": 1}, "q2": {"d2": 1}})
+    >>> parts = split_queries(qrels.query_ids, seed=0)
+    >>> {name: one.mapping for name, one in split_qrels(qrels, parts).items()}
+    {'tune': {'q2': {'d2': 1}}, 'held-out': {'q1': {'d1': 1}}}
+    """
+    return {name: qrels.only_queries(chosen) for name, chosen in parts.items()}
+
+
+def strata_by_relevant(qrels: Qrels, relevance_level: int = 1) -> dict[str, str]:
+    """Label queries by their number of relevant documents: 0, 1, 2, 3-4, 5-8, 9-16 and so on.
+
+    Parameters
+    ----------
+    qrels : Qrels
+        The judgments.
+    relevance_level : int
+        Grade from which a document is relevant.
+
+    Examples
+    --------
+    >>> qrels = Qrels.from_mapping({"q1": {"d1": 1, "d2": 2, "d3": 1}, "q2": {"d1": 0}})
+    >>> strata_by_relevant(qrels)
+    {'q1': '3-4 relevant', 'q2': '0 relevant'}
+    """
+    relevant = np.bincount(
+        qrels.query, weights=qrels.grade >= relevance_level, minlength=len(qrels.query_ids)
+    )
+    labels = {}
+    for query, count in zip(qrels.query_ids, relevant.astype(int).tolist(), strict=True):
+        high = 1 << (count - 1).bit_length() if count > 2 else count
+        shown = f"{high // 2 + 1}-{high}" if count > 2 else f"{count}"
+        labels[query] = f"{shown} relevant"
+    return labels
+
+
+def combine_strata(*strata: Mapping[str, str]) -> dict[str, str]:
+    """Return one label for each query that all of several mappings label.
+
+    Examples
+    --------
+    >>> combine_strata({"q1": "near", "q2": "far"}, {"q1": "1 relevant"})
+    {'q1': 'near, 1 relevant'}
+    """
+    first, *rest = strata
+    return {
+        query: ", ".join([label, *(one[query] for one in rest)])
+        for query, label in first.items()
+        if all(query in one for one in rest)
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class NearFar:
+    """How near queries are to training queries, and the strata that follow.
+
+    Parameters
+    ----------
+    query_ids : tuple of str, length q
+        The queries.
+    similarity : ndarray of float64, shape (q,)
+        The largest cosine with any training query; 0 for a vector of zeros.
+    stratum : ndarray of int64, shape (q,)
+        0 for the farthest.
+    names : tuple of str
+        Of each stratum, such as ``"far (cosine <= 0.62)"``.
+    """
+
+    query_ids: tuple[str, ...]
+    similarity: NDArray[np.float64]
+    stratum: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The name of each query's stratum; every query is in exactly one."""
+        return {
+            query: self.names[code]
+            for query, code in zip(self.query_ids, self.stratum.tolist(), strict=True)
+        }
+
+    def attributes(self) -> dict[str, dict[str, Any]]:
+        """Return ``nearness`` and ``cosine`` of each query, for :func:`write_query_labels`."""
+        return {
+            query: {"nearness": self.names[code], "cosine": round(cosine, 6)}
+            for query, code, cosine in zip(
+                self.query_ids, self.stratum.tolist(), self.similarity.tolist(), strict=True
+            )
+        }
+
+
+def near_and_far(
+    query_ids: Sequence[str],
+    query_vectors: NDArray[np.floating],
+    training_vectors: NDArray[np.floating],
+    *,
+    bins: int = 2,
+    thresholds: Sequence[float] | None = None,
+) -> NearFar:
+    """Sort queries into strata by their nearness to training queries.
+
+    What an encoder gains near its training queries it may lose far from them; the mean over both
+    hides it [1]_.
+
+    Parameters
+    ----------
+    query_ids : sequence of str, length q
+        All different.
+    query_vectors : ndarray of float, shape (q, d)
+        Their embeddings.
+    training_vectors : ndarray of float, shape (n, d)
+        Embeddings of the training queries by the same encoder; may be memory-mapped.
+    bins : int
+        How many strata of about as many queries each. Queries whose cosines agree in 6 decimals are
+        in one stratum, so there may be fewer, of other sizes.
+    thresholds : sequence of float, optional
+        Borders between the strata instead: ascending, between -1 and 1. A query whose cosine is a
+        border belongs to the farther side.
+
+    Returns
+    -------
+    NearFar
+        Strata without queries are left out.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, an id comes twice, a vector is not finite, there is no query on one of
+        the sides, bins is below 1, or thresholds are not ascending.
+
+    References
+    ----------
+    .. [1] J. Zhan et al., Evaluating interpolation and extrapolation performance of neural
+       retrieval models, CIKM 2022.
+
+    Examples
+    --------
+    >>> train = np.array([[1.0, 0.0]])
+    >>> found = near_and_far(["q1", "q2"], np.array([[2.0, 0.0], [3.0, 4.0]]), train)
+    >>> found.labels
+    {'q1': 'near (cosine > 0.60)', 'q2': 'far (cosine <= 0.60)'}
+    >>> near_and_far(["q1"], np.array([[3.0, 4.0]]), train, thresholds=[0.5, 0.7]).labels
+    {'q1': '2 of 3 (0.5 < cosine <= 0.7)'}
+    """
+    ids = tuple(query_ids)
+    _check_vectors(ids, query_vectors, training_vectors)
+    found = exact_neighbours(training_vectors, query_vectors, 1, "cosine")[1][:, 0]
+    found[np.isneginf(found)] = 0.0  # of a query of zeros
+    millionths = np.rint(found * _MILLION).astype(np.int64)
+    if thresholds is None:
+        codes = _quantile_bins(millionths, bins)
+        borders = _borders(millionths, codes)
+    else:
+        limits = [float(one) for one in thresholds]
+        if not limits or sorted(set(limits)) != limits or not -1 <= limits[0] <= limits[-1] <= 1:
+            raise InputError(
+                f"thresholds must ascend from -1 to 1 at most, got {', '.join(map(str, limits))}"
+            )
+        whole = np.rint(np.array(limits) * _MILLION).astype(np.int64)
+        codes = np.searchsorted(whole, millionths, side="left")
+        borders = [f"{one:g}" for one in limits]
+    names = _names(borders)
+    kept, stratum = np.unique(codes, return_inverse=True)
+    return NearFar(ids, found, stratum.astype(np.int64), tuple(names[code] for code in kept))
+
+
+def write_query_labels(path: str | Path, attributes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write attributes of queries, for ``robustness --slices FILE --column NAME``.
+
+    Parameters
+    ----------
+    path : str or Path
+        A new file of JSON lines: ``_id``, then the attributes.
+    attributes : mapping of str to mapping
+        Plain values by name, for each query.
+
+    Raises
+    ------
+    InputError
+        If the file is there already, or cannot be written.
+    """
+    lines = (
+        json.dumps({"_id": query, **values}, ensure_ascii=False) + "\n"
+        for query, values in attributes.items()
+    )
+    _write_new(Path(path), lines)
+
+
+def write_split(folder: str | Path, parts: Mapping[str, Qrels]) -> dict[str, Path]:
+    """Write the judgments of each part as a split of a folder in BEIR's layout.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where ``PART.tsv`` is written: the folder ``qrels``, mostly. It is made if it is not there.
+    parts : mapping of str to Qrels
+        From :func:`split_qrels`.
+
+    Returns
+    -------
+    dict of str to Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If one of the files is there already, plain or packed, or a name cannot be a file's.
+    """
+    target = Path(folder)
+    for name in parts:
+        if Path(name).name != name or name in {".", ".."}:
+            raise InputError(f"the part {name!r} cannot be the name of a file")
+        there = next((one for one in sorted(target.glob("*")) if one.name in _taken(name)), None)
+        if there is not None:
+            raise InputError(
+                f"{there}: is there already, and is not replaced: choose another folder"
+            )
+    paths = {}
+    for name, qrels in parts.items():
+        paths[name] = target / f"{name}.tsv"
+        rows = qrels.to_frame().iter_rows()
+        _write_new(paths[name], [_HEADER, *(f"{q}\t{d}\t{grade}\n" for q, d, grade in rows)])
+    return paths
+
+
+def _taken(name: str) -> set[str]:
+    return {f"{name}.tsv{suffix}" for suffix in ("", ".gz", ".zst")}
+
+
+def _write_new(path: Path, lines: Iterable[str]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(lines)
+    except FileExistsError:
+        raise InputError(f"{path}: is there already, and is not replaced") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _quantile_bins(values: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """Return the number of each value's bin, from 0 without gaps; equal values are in one bin.
+
+    The middle of the stretch of equal values decides, in whole numbers, so that rounding does not.
+    """
+    if bins < 1:
+        raise InputError(f"bins is {bins}: it must be at least 1")
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    below = np.cumsum(counts) - counts
+    number = (2 * below + counts) * bins // (2 * len(values))
+    codes: NDArray[np.int64] = np.unique(number, return_inverse=True)[1][inverse]
+    return codes
+
+
+def _borders(millionths: NDArray[np.int64], codes: NDArray[np.int64]) -> list[str]:
+    """Return the shortest decimal, of two digits or more, between each two strata."""
+    borders = []
+    for code in range(int(codes.max())):
+        low, high = int(millionths[codes == code].max()), int(millionths[codes == code + 1].min())
+        digits = next(d for d in range(2, 7) if -(-low // 10 ** (6 - d)) * 10 ** (6 - d) < high)
+        step = 10 ** (6 - digits)
+        borders.append(f"{-(-low // step) * step / _MILLION:.{digits}f}")
+    return borders
+
+
+def _names(borders: Sequence[str]) -> list[str]:
+    """Name each stratum; a query is in it exactly if its cosine is within the borders."""
+    if not borders:
+        return ["all"]
+    count = len(borders) + 1
+    middle = [
+        f"{code} of {count} ({low} < cosine <= {high})"
+        for code, (low, high) in enumerate(pairwise(borders), start=2)
+    ]
+    return [f"far (cosine <= {borders[0]})", *middle, f"near (cosine > {borders[-1]})"]
+
+
+def _check_vectors(
+    ids: Sequence[str], queries: NDArray[np.floating], training: NDArray[np.floating]
+) -> None:
+    for kind, vectors in (("query", queries), ("training", training)):
+        if vectors.ndim != 2 or not len(vectors):
+            raise InputError(
+                f"the {kind} vectors have the shape {vectors.shape}: expected one row for each "
+                "query"
+            )
+        for start in range(0, len(vectors), 4096):
+            finite = np.isfinite(vectors[start : start + 4096]).all(axis=1)
+            if not finite.all():
+                row = start + int(np.argmin(finite))
+                raise InputError(f"row {row} of the {kind} vectors is not finite")
+    if len(ids) != len(queries):
+        raise InputError(f"{len(ids)} ids for {len(queries)} query vectors: give one for each row")
+    if len(set(ids)) != len(ids):
+        again = next(one for place, one in enumerate(ids) if one in ids[:place])
+        raise InputError(f"the query id {again!r} stands for two query vectors")
+    if queries.shape[1] != training.shape[1]:
+        raise InputError(
+            f"query vectors have dimension {queries.shape[1]}, training vectors "
+            f"{training.shape[1]}: one encoder must have made both"
+        )
