@@ -10,22 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.neighbours import exact_neighbours
 from retrieval_eval.qrels import Qrels
 
 __all__ = [
-    "NearFar",
     "combine_strata",
-    "near_and_far",
     "split_qrels",
     "split_queries",
     "strata_by_relevant",
@@ -62,8 +57,8 @@ def split_queries(
     shares : sequence of float
         What of the queries each part gets: above 0, and 1 together.
     strata : mapping of str to str, optional
-        A label for each query, as from :func:`strata_by_relevant` or :attr:`NearFar.labels`. Labels
-        of further queries are passed over.
+        A label for each query, as from :func:`strata_by_relevant` or
+        :func:`retrieval_eval.nearness.near_and_far`. Labels of further queries are passed over.
 
     Returns
     -------
@@ -96,22 +91,16 @@ def split_queries(
     members: dict[str, list[str]] = {}
     for one in ids:
         members.setdefault(labels.get(one, ""), []).append(one)
-    cuts = np.cumsum(shares)[:-1]
+    cuts = np.cumsum(shares)[:-1].tolist()
     made: dict[str, list[str]] = {name: [] for name in parts}
     before = 0
     for label in sorted(members, key=lambda label: _hash(seed, "stratum", label)):
         ordered = sorted(members[label], key=lambda one: (_hash(seed, "query", one), one))
         after = before + len(ordered)
-        borders = [
-            min(max(_rounded(cut * after) - _rounded(cut * before), 0), len(ordered))
-            for cut in cuts.tolist()
-        ]
-        for name, (start, stop) in zip(
-            parts,
-            pairwise([0, *np.maximum.accumulate(borders).tolist(), len(ordered)]),
-            strict=True,
-        ):
-            made[name] += ordered[int(start) : int(stop)]
+        # Neither falls nor passes the end, since rounding keeps the order of cuts and of counts.
+        borders = [_rounded(cut * after) - _rounded(cut * before) for cut in cuts]
+        for name, (start, stop) in zip(parts, pairwise([0, *borders, len(ordered)]), strict=True):
+            made[name] += ordered[start:stop]
         before = after
     empty = next((name for name, chosen in made.items() if not chosen), None)
     if empty is not None:
@@ -213,120 +202,6 @@ def combine_strata(*strata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class NearFar:
-    """How near queries are to training queries, and the strata that follow.
-
-    Parameters
-    ----------
-    query_ids : tuple of str, length q
-        The queries.
-    similarity : ndarray of float64, shape (q,)
-        The largest cosine with any training query; 0 for a vector of zeros.
-    stratum : ndarray of int64, shape (q,)
-        0 for the farthest.
-    names : tuple of str
-        Of each stratum, such as ``"far (cosine <= 0.62)"``.
-    """
-
-    query_ids: tuple[str, ...]
-    similarity: NDArray[np.float64]
-    stratum: NDArray[np.int64]
-    names: tuple[str, ...]
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The name of each query's stratum; every query is in exactly one."""
-        return {
-            query: self.names[code]
-            for query, code in zip(self.query_ids, self.stratum.tolist(), strict=True)
-        }
-
-    def attributes(self) -> dict[str, dict[str, Any]]:
-        """Return ``nearness`` and ``cosine`` of each query, for :func:`write_query_labels`."""
-        return {
-            query: {"nearness": self.names[code], "cosine": round(cosine, 6)}
-            for query, code, cosine in zip(
-                self.query_ids, self.stratum.tolist(), self.similarity.tolist(), strict=True
-            )
-        }
-
-
-def near_and_far(
-    query_ids: Sequence[str],
-    query_vectors: NDArray[np.floating],
-    training_vectors: NDArray[np.floating],
-    *,
-    bins: int = 2,
-    thresholds: Sequence[float] | None = None,
-) -> NearFar:
-    """Sort queries into strata by their nearness to training queries.
-
-    What an encoder gains near its training queries it may lose far from them; the mean over both
-    hides it [1]_.
-
-    Parameters
-    ----------
-    query_ids : sequence of str, length q
-        All different.
-    query_vectors : ndarray of float, shape (q, d)
-        Their embeddings.
-    training_vectors : ndarray of float, shape (n, d)
-        Embeddings of the training queries by the same encoder; may be memory-mapped.
-    bins : int
-        How many strata of about as many queries each. Queries whose cosines agree in 6 decimals are
-        in one stratum, so there may be fewer, of other sizes.
-    thresholds : sequence of float, optional
-        Borders between the strata instead: ascending, between -1 and 1. A query whose cosine is a
-        border belongs to the farther side.
-
-    Returns
-    -------
-    NearFar
-        Strata without queries are left out.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, an id comes twice, a vector is not finite, there is no query on one of
-        the sides, bins is below 1, or thresholds are not ascending.
-
-    References
-    ----------
-    .. [1] J. Zhan et al., Evaluating interpolation and extrapolation performance of neural
-       retrieval models, CIKM 2022.
-
-    Examples
-    --------
-    >>> train = np.array([[1.0, 0.0]])
-    >>> found = near_and_far(["q1", "q2"], np.array([[2.0, 0.0], [3.0, 4.0]]), train)
-    >>> found.labels
-    {'q1': 'near (cosine > 0.60)', 'q2': 'far (cosine <= 0.60)'}
-    >>> near_and_far(["q1"], np.array([[3.0, 4.0]]), train, thresholds=[0.5, 0.7]).labels
-    {'q1': '2 of 3 (0.5 < cosine <= 0.7)'}
-    """
-    ids = tuple(query_ids)
-    _check_vectors(ids, query_vectors, training_vectors)
-    found = exact_neighbours(training_vectors, query_vectors, 1, "cosine")[1][:, 0]
-    found[np.isneginf(found)] = 0.0  # of a query of zeros
-    millionths = np.rint(found * _MILLION).astype(np.int64)
-    if thresholds is None:
-        codes = _quantile_bins(millionths, bins)
-        borders = _borders(millionths, codes)
-    else:
-        limits = [float(one) for one in thresholds]
-        if not limits or sorted(set(limits)) != limits or not -1 <= limits[0] <= limits[-1] <= 1:
-            raise InputError(
-                f"thresholds must ascend from -1 to 1 at most, got {', '.join(map(str, limits))}"
-            )
-        whole = np.rint(np.array(limits) * _MILLION).astype(np.int64)
-        codes = np.searchsorted(whole, millionths, side="left")
-        borders = [f"{one:g}" for one in limits]
-    names = _names(borders)
-    kept, stratum = np.unique(codes, return_inverse=True)
-    return NearFar(ids, found, stratum.astype(np.int64), tuple(names[code] for code in kept))
-
-
 def write_query_labels(path: str | Path, attributes: Mapping[str, Mapping[str, Any]]) -> None:
     """Write attributes of queries, for ``robustness --slices FILE --column NAME``.
 
@@ -399,66 +274,3 @@ def _write_new(path: Path, lines: Iterable[str]) -> None:
         raise InputError(f"{path}: is there already, and is not replaced") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _quantile_bins(values: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """Return the number of each value's bin, from 0 without gaps; equal values are in one bin.
-
-    The middle of the stretch of equal values decides, in whole numbers, so that rounding does not.
-    """
-    if bins < 1:
-        raise InputError(f"bins is {bins}: it must be at least 1")
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    below = np.cumsum(counts) - counts
-    number = (2 * below + counts) * bins // (2 * len(values))
-    codes: NDArray[np.int64] = np.unique(number, return_inverse=True)[1][inverse]
-    return codes
-
-
-def _borders(millionths: NDArray[np.int64], codes: NDArray[np.int64]) -> list[str]:
-    """Return the shortest decimal, of two digits or more, between each two strata."""
-    borders = []
-    for code in range(int(codes.max())):
-        low, high = int(millionths[codes == code].max()), int(millionths[codes == code + 1].min())
-        digits = next(d for d in range(2, 7) if -(-low // 10 ** (6 - d)) * 10 ** (6 - d) < high)
-        step = 10 ** (6 - digits)
-        borders.append(f"{-(-low // step) * step / _MILLION:.{digits}f}")
-    return borders
-
-
-def _names(borders: Sequence[str]) -> list[str]:
-    """Name each stratum; a query is in it exactly if its cosine is within the borders."""
-    if not borders:
-        return ["all"]
-    count = len(borders) + 1
-    middle = [
-        f"{code} of {count} ({low} < cosine <= {high})"
-        for code, (low, high) in enumerate(pairwise(borders), start=2)
-    ]
-    return [f"far (cosine <= {borders[0]})", *middle, f"near (cosine > {borders[-1]})"]
-
-
-def _check_vectors(
-    ids: Sequence[str], queries: NDArray[np.floating], training: NDArray[np.floating]
-) -> None:
-    for kind, vectors in (("query", queries), ("training", training)):
-        if vectors.ndim != 2 or not len(vectors):
-            raise InputError(
-                f"the {kind} vectors have the shape {vectors.shape}: expected one row for each "
-                "query"
-            )
-        for start in range(0, len(vectors), 4096):
-            finite = np.isfinite(vectors[start : start + 4096]).all(axis=1)
-            if not finite.all():
-                row = start + int(np.argmin(finite))
-                raise InputError(f"row {row} of the {kind} vectors is not finite")
-    if len(ids) != len(queries):
-        raise InputError(f"{len(ids)} ids for {len(queries)} query vectors: give one for each row")
-    if len(set(ids)) != len(ids):
-        again = next(one for place, one in enumerate(ids) if one in ids[:place])
-        raise InputError(f"the query id {again!r} stands for two query vectors")
-    if queries.shape[1] != training.shape[1]:
-        raise InputError(
-            f"query vectors have dimension {queries.shape[1]}, training vectors "
-            f"{training.shape[1]}: one encoder must have made both"
-        )

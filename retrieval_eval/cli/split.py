@@ -12,8 +12,8 @@ from retrieval_eval.cli.app import app, print_json, say
 from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
+    from retrieval_eval.nearness import NearFar
     from retrieval_eval.qrels import Qrels
-    from retrieval_eval.splits import NearFar
 
 
 class Format(StrEnum):
@@ -129,7 +129,8 @@ def _read(dataset: str, of: str | None) -> tuple[Qrels, Path | None]:
         return Qrels.from_file(dataset), None
     folder = folder_of(dataset)
     if folder is None:
-        return load_dataset(dataset, **({} if of is None else {"split": of})).qrels, None
+        loaded = load_dataset(dataset) if of is None else load_dataset(dataset, split=of)
+        return loaded.qrels, None
     path, own = folder
     name = of or (own or ["test"])[0]
     files = find_folder(path, [name])
@@ -142,7 +143,7 @@ def _near_far(
     import numpy as np
 
     from retrieval_eval.comparison.robustness import read_query_texts
-    from retrieval_eval.splits import near_and_far
+    from retrieval_eval.nearness import near_and_far
     from retrieval_eval.vectorfiles import open_vectors, read_vectors
 
     file = open_vectors(vectors)

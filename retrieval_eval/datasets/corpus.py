@@ -19,6 +19,7 @@ __all__ = ["Corpus", "Document", "keep_corpus"]
 
 _IDS, _ATTRIBUTES = "ids.parquet", "attributes.parquet"
 _CHUNK = 65536
+_KINDS = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
 _RECIPE = 1
 """Raised whenever the form of what is kept changes."""
 
@@ -104,8 +105,8 @@ def keep_corpus(
         if ids.repeated:
             _name_repeated(ids[ids.repeated[1]], read(), what)
         ids.column.to_frame("id").write_parquet(folder / _IDS)
-        table = _usable(taken.attributes, len(ids))
-        if table is not None:
+        table = taken.table()
+        if table.width:
             table.write_parquet(folder / _ATTRIBUTES)
         return {"fingerprint": taken.hasher.hexdigest()}
 
@@ -122,13 +123,13 @@ def keep_corpus(
 
 @dataclass
 class _Taken:
-    """What is kept of the documents as they pass."""
+    """What is kept of the documents as they pass: ids and attributes, packed now and then."""
 
-    chunks: list[pl.Series] = field(default_factory=list)
-    latest: list[str] = field(default_factory=list)
-    attributes: dict[str, dict[int, Any]] = field(default_factory=dict)
     hasher: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     n: int = 0
+    _ids: list[pl.Series] = field(default_factory=list)
+    _latest: list[str] = field(default_factory=list)
+    _columns: dict[str, _Column] = field(default_factory=dict)
 
     def texts(self, documents: Iterable[Document]) -> Iterator[str]:
         for document in documents:
@@ -136,23 +137,61 @@ class _Taken:
                 data = part.encode("utf-8", "surrogatepass")
                 self.hasher.update(len(data).to_bytes(8, "little"))
                 self.hasher.update(data)
-            self.latest.append(document.id)
-            if len(self.latest) == _CHUNK:
-                self._pack()
+            self._latest.append(document.id)
             for name, value in document.attributes.items():
                 if value is not None:
-                    self.attributes.setdefault(name, {})[self.n] = value
+                    self._columns.setdefault(name, _Column()).latest[self.n % _CHUNK] = value
             self.n += 1
+            if self.n % _CHUNK == 0:
+                self._pack()
             yield document.text
 
     def _pack(self) -> None:
-        if self.latest:
-            self.chunks.append(Ids.of(self.latest, "document id").column)
-            self.latest = []
+        rows = len(self._latest)
+        if rows:
+            self._ids.append(Ids.of(self._latest, "document id").column)
+            self._latest = []
+            for column in self._columns.values():
+                column.pack(self.n - rows, rows)
 
     def ids(self) -> Ids:
         self._pack()
-        return Ids.of(pl.concat(self.chunks)) if self.chunks else Ids.of([])
+        return Ids.of(pl.concat(self._ids)) if self._ids else Ids.of([])
+
+    def table(self) -> pl.DataFrame:
+        """Return the attributes whose values are of one type that filters know."""
+        return pl.DataFrame(
+            {
+                name: pl.concat(column.packed)
+                for name, column in self._columns.items()
+                if name.isidentifier() and column.kind is not None
+            }
+        )
+
+
+@dataclass
+class _Column:
+    """Values of one attribute; `kind` is None once they are not of one type."""
+
+    latest: dict[int, Any] = field(default_factory=dict)
+    packed: list[pl.Series] = field(default_factory=list)
+    kind: Any = pl.Null
+
+    def pack(self, before: int, rows: int) -> None:
+        kinds = {_KINDS.get(type(value)) for value in self.latest.values()} | {self.kind}
+        kinds -= {pl.Null} if len(kinds) > 1 else set()
+        if kinds == {pl.Int64, pl.Float64}:
+            kinds = {pl.Float64}
+        self.kind = kinds.pop() if len(kinds) == 1 else None
+        values = [self.latest.get(row) for row in range(rows)]
+        self.latest = {}
+        if self.kind is None:
+            self.packed = []
+            return
+        if not self.packed and before:
+            self.packed = [pl.repeat(None, before, dtype=self.kind, eager=True)]
+        self.packed = [part.cast(self.kind) for part in self.packed]
+        self.packed.append(pl.Series(values, dtype=self.kind, strict=False))
 
 
 def _name_repeated(twice: str, documents: Iterable[Document], what: str) -> None:
@@ -160,14 +199,3 @@ def _name_repeated(twice: str, documents: Iterable[Document], what: str) -> None
     where = f"{places[1]}: " if len(places) > 1 and places[1] else f"{what}: "
     first = f", first at {places[0]}" if places and places[0] else ""
     raise InputError(f"{where}the document id {twice!r} occurs twice{first}: ids must be unique")
-
-
-def _usable(found: Mapping[str, Mapping[int, Any]], n: int) -> pl.DataFrame | None:
-    """Return the attributes whose values are of one type that filters know, null where none is."""
-    columns = {}
-    for name, values in found.items():
-        kinds = {type(value) for value in values.values()}
-        one_kind = kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str})
-        if name.isidentifier() and one_kind:
-            columns[name] = pl.Series(name, [values.get(row) for row in range(n)], strict=False)
-    return pl.DataFrame(columns) if columns else None

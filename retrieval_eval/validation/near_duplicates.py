@@ -203,7 +203,7 @@ class Shingles:
                 before = np.where(order < first, -1, np.maximum.accumulate(sides))
             for step in range(_WINDOW):
                 place = before - step
-                near = np.flatnonzero((place >= 0) & (ordered[place] == ordered))
+                near = np.flatnonzero((place >= 0) & (ordered[np.maximum(place, 0)] == ordered))
                 near = near[partner[order[near]] < 0]
                 if len(near):
                     self._compare(shingles, ends, order[place[near]], order[near], partner, jaccard)
