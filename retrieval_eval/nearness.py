@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from retrieval_eval.errors import InputError
 from retrieval_eval.neighbours import exact_neighbours
 
-__all__ = ["NearFar", "near_and_far"]
+__all__ = ["NearFar", "near_and_far", "quantile_bins"]
 
 _MILLION = 10**6
-_BLOCK = 4096
+_BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,9 @@ class NearFar:
         }
 
     def attributes(self) -> dict[str, dict[str, Any]]:
-        """Return ``nearness`` and ``cosine`` of each query, for
-        :func:`retrieval_eval.splits.write_query_labels`.
+        """Return nearness and cosine of each query, to be written into a file.
+
+        See :func:`retrieval_eval.splits.write_query_labels`.
         """
         return {
             query: {"nearness": self.names[code], "cosine": round(cosine, 6)}
@@ -119,7 +120,7 @@ def near_and_far(
     found[np.isneginf(found)] = 0.0  # of a query of zeros
     millionths = np.rint(found * _MILLION).astype(np.int64)
     if thresholds is None:
-        codes = _quantile_bins(millionths, bins)
+        codes = quantile_bins(millionths, bins)
         borders = _borders(millionths, codes)
     else:
         limits = [float(one) for one in thresholds]
@@ -135,10 +136,32 @@ def near_and_far(
     return NearFar(ids, found, stratum.astype(np.int64), tuple(names[code] for code in kept))
 
 
-def _quantile_bins(values: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """Return the number of each value's bin, from 0 without gaps; equal values are in one bin.
+def quantile_bins(values: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """Sort values into bins of about as many each; equal values are in one bin.
 
-    The middle of the stretch of equal values decides, in whole numbers, so that rounding does not.
+    The middle of a stretch of equal values decides, in whole numbers, so that rounding does not.
+
+    Parameters
+    ----------
+    values : ndarray of int64, shape (n,)
+        At least one.
+    bins : int
+        How many, at least 1; where values are equal there may be fewer, of other sizes.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        The number of each value's bin, from 0 without gaps.
+
+    Raises
+    ------
+    InputError
+        If bins is below 1.
+
+    Examples
+    --------
+    >>> quantile_bins(np.array([7, 1, 5, 5]), 2).tolist()
+    [1, 0, 1, 1]
     """
     if bins < 1:
         raise InputError(f"bins is {bins}: it must be at least 1")
@@ -175,24 +198,25 @@ def _names(borders: Sequence[str]) -> list[str]:
 def _check_vectors(
     ids: Sequence[str], queries: NDArray[np.floating], training: NDArray[np.floating]
 ) -> None:
-    for kind, vectors in (("query", queries), ("training", training)):
+    for kind, vectors in (("test", queries), ("training", training)):
         if vectors.ndim != 2 or not len(vectors):
             raise InputError(
                 f"the {kind} vectors have the shape {vectors.shape}: expected one row for each "
                 "query"
             )
-        for start in range(0, len(vectors), _BLOCK):
-            finite = np.isfinite(vectors[start : start + _BLOCK]).all(axis=1)
+        step = max(1, _BLOCK_BYTES // max(1, 8 * vectors.shape[1]))
+        for start in range(0, len(vectors), step):
+            finite = np.isfinite(vectors[start : start + step]).all(axis=1)
             if not finite.all():
                 row = start + int(np.argmin(finite))
                 raise InputError(f"row {row} of the {kind} vectors is not finite")
     if len(ids) != len(queries):
-        raise InputError(f"{len(ids)} ids for {len(queries)} query vectors: give one for each row")
+        raise InputError(f"{len(ids)} ids for {len(queries)} vectors of test queries")
     if len(set(ids)) != len(ids):
         again = next(one for place, one in enumerate(ids) if one in ids[:place])
-        raise InputError(f"the query id {again!r} stands for two query vectors")
+        raise InputError(f"the query id {again!r} stands for two test vectors")
     if queries.shape[1] != training.shape[1]:
         raise InputError(
-            f"query vectors have dimension {queries.shape[1]}, training vectors "
+            f"test vectors have dimension {queries.shape[1]}, training vectors "
             f"{training.shape[1]}: one encoder must have made both"
         )

@@ -8,8 +8,7 @@ makes cache keys, and prints the documentation of ``retrieval-eval list``.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from types import UnionType
 from typing import (
@@ -29,8 +28,8 @@ from retrieval_eval.errors import InputError, unknown_name
 __all__ = [
     "Entry",
     "NoParameters",
+    "ParameterError",
     "describe_parameters",
-    "expand_grid",
     "make_parameters",
     "parse_entry",
 ]
@@ -39,6 +38,22 @@ P = TypeVar("P")
 
 Entry = str | dict[str, dict[str, Any] | None]
 """A name, or a mapping of one name to its parameters."""
+
+
+class ParameterError(InputError):
+    """An error of one parameter.
+
+    Parameters
+    ----------
+    message : str
+        The whole sentence.
+    path : tuple of str or int
+        Keys and positions that lead to the value, below whatever the parameters belong to.
+    """
+
+    def __init__(self, message: str, path: tuple[int | str, ...]) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +88,7 @@ def make_parameters(cls: type[P], values: Mapping[str, Any], where: str) -> P:
 
     Raises
     ------
-    InputError
+    ParameterError
         For an unknown key (with a suggestion), a missing one, a wrong type or a value out of
         range; no value is converted silently.
 
@@ -85,28 +100,29 @@ def make_parameters(cls: type[P], values: Mapping[str, Any], where: str) -> P:
     >>> make_parameters(HnswBuild, {"m": 8}, "index 'hnsw'")
     Traceback (most recent call last):
     ...
-    retrieval_eval.errors.InputError: index 'hnsw': unknown parameter 'm'. Did you mean 'M'? \
-Available: M, ef_construction
+    retrieval_eval.parameters.ParameterError: index 'hnsw': unknown parameter 'm'. \
+Did you mean 'M'? Available: M, ef_construction
     """
     from pydantic import ValidationError
 
     validators = _validators(cast("Hashable", cls))
     for key in values:
         if key not in validators:
-            raise unknown_name("parameter", key, validators, where)
+            raise ParameterError(str(unknown_name("parameter", key, validators, where)), (key,))
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # P is a dataclass
         optional = any(
             default is not dataclasses.MISSING for default in (field.default, field.default_factory)
         )
         if field.name not in values and not optional:
-            raise InputError(f"{where}: parameter {field.name!r} is required")
+            raise ParameterError(f"{where}: parameter {field.name!r} is required", ())
     checked = {}
     for name, value in values.items():
         try:
             checked[name] = validators[name].validate_python(value, strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise InputError(f"{where}: parameter {name!r} is {value!r}: {reason}") from None
+            message = f"{where}: parameter {name!r} is {value!r}: {reason}"
+            raise ParameterError(message, (name,)) from None
     return cls(**checked)
 
 
@@ -126,47 +142,6 @@ def parse_entry(entry: Entry) -> tuple[str, dict[str, Any]]:
         )
     ((name, parameters),) = entry.items()
     return name, dict(parameters or {})
-
-
-def expand_grid(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Expand lists into every combination, the last key varying fastest.
-
-    Parameters
-    ----------
-    values : mapping of str to object
-        A list stands for "each of these", a mapping for each point of its own grid; anything else
-        for itself.
-
-    Yields
-    ------
-    dict of str to object
-        One combination.
-
-    Raises
-    ------
-    InputError
-        If a list is empty: the grid would have no point.
-
-    Examples
-    --------
-    >>> [point["ef"] for point in expand_grid({"M": 16, "ef": [10, 20]})]
-    [10, 20]
-    >>> list(expand_grid({"index": {"hnsw": {"M": [8, 16]}}}))
-    [{'index': {'hnsw': {'M': 8}}}, {'index': {'hnsw': {'M': 16}}}]
-    """
-    for key, value in values.items():
-        if isinstance(value, list) and not value:
-            raise InputError(f"parameter {key!r} is an empty list: give at least one value")
-    axes = [
-        list(expand_grid(value))
-        if isinstance(value, Mapping)
-        else value
-        if isinstance(value, list)
-        else [value]
-        for value in values.values()
-    ]
-    for point in itertools.product(*axes):
-        yield dict(zip(values, point, strict=True))
 
 
 def describe_parameters(cls: type[Any]) -> list[tuple[str, str, str]]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,8 @@ def split_queries(
 ) -> dict[str, tuple[str, ...]]:
     """Split queries at random, the same way every time.
 
-    In each stratum the queries are ordered by a hash of seed and id, and that order is cut. The
-    strata are cut one after another, each beginning with the fraction of a query that the last
-    left over.
+    In each stratum the queries are ordered by a hash of seed and id, and each part takes its share
+    from the head of what is left. What rounding takes from one stratum it gives to another.
 
     Parameters
     ----------
@@ -63,8 +62,9 @@ def split_queries(
     Returns
     -------
     dict of str to tuple of str
-        The queries of each part, ascending by id: each query in exactly one part. Of the whole and
-        of each stratum, a part has its share, give or take less than 1 query.
+        The queries of each part, ascending by id: each query in exactly one part. Of the whole, a
+        part has its share to less than 1 query; of each stratum to 1 query, with more than two
+        parts to 2.
 
     Raises
     ------
@@ -73,8 +73,9 @@ def split_queries(
 
     Notes
     -----
-    A query that is added or taken away moves at most one other across each border between two
-    parts, and with strata at most one of each stratum. The others stay where they are.
+    A query that is added or taken away moves at most one other (with strata, one of each stratum)
+    across the border of two parts, all others stay where they are. Between three parts or more it
+    may be a few.
 
     Examples
     --------
@@ -91,17 +92,15 @@ def split_queries(
     members: dict[str, list[str]] = {}
     for one in ids:
         members.setdefault(labels.get(one, ""), []).append(one)
-    cuts = np.cumsum(shares)[:-1].tolist()
-    made: dict[str, list[str]] = {name: [] for name in parts}
-    before = 0
-    for label in sorted(members, key=lambda label: _hash(seed, "stratum", label)):
-        ordered = sorted(members[label], key=lambda one: (_hash(seed, "query", one), one))
-        after = before + len(ordered)
-        # Neither falls nor passes the end, since rounding keeps the order of cuts and of counts.
-        borders = [_rounded(cut * after) - _rounded(cut * before) for cut in cuts]
-        for name, (start, stop) in zip(parts, pairwise([0, *borders, len(ordered)]), strict=True):
-            made[name] += ordered[start:stop]
-        before = after
+    ordered = [
+        sorted(members[label], key=lambda one: (_hash(seed, "query", one), one))
+        for label in sorted(members, key=lambda label: _hash(seed, "stratum", label))
+    ]
+    made = {}
+    left = 1.0
+    for name, share in zip(parts, shares, strict=True):
+        made[name], ordered = _cut(ordered, min(share / left, 1.0))
+        left -= share
     empty = next((name for name, chosen in made.items() if not chosen), None)
     if empty is not None:
         raise InputError(
@@ -110,9 +109,23 @@ def split_queries(
     return {name: tuple(sorted(chosen)) for name, chosen in made.items()}
 
 
+def _cut(strata: Sequence[Sequence[str]], share: float) -> tuple[list[str], list[Sequence[str]]]:
+    """Take a share from the head of each stratum, and return what is left of them."""
+    taken: list[str] = []
+    rest = []
+    before = 0
+    for members in strata:
+        after = before + len(members)
+        count = _rounded(share * after) - _rounded(share * before)
+        taken += members[:count]
+        rest.append(members[count:])
+        before = after
+    return taken, rest
+
+
 def _rounded(value: float) -> int:
-    # Sums of shares such as 0.1 + 0.2 lie a little beside what they mean.
-    return int(np.floor(value + 0.5 + 1e-9))
+    # Shares such as 0.1 / 0.3 lie a little beside what they mean.
+    return math.floor(value + 0.5 + 1e-9)
 
 
 def _hash(seed: int, kind: str, text: str) -> bytes:
@@ -246,7 +259,7 @@ def write_split(folder: str | Path, parts: Mapping[str, Qrels]) -> dict[str, Pat
     """
     target = Path(folder)
     for name in parts:
-        if Path(name).name != name or name in {".", ".."}:
+        if not name or Path(name).name != name or name == "..":
             raise InputError(f"the part {name!r} cannot be the name of a file")
         there = next((one for one in sorted(target.glob("*")) if one.name in _taken(name)), None)
         if there is not None:

@@ -21,7 +21,11 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder of the results [results/NAME].")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as k=50."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key, such as k=50 or encoders.0.lsa.dim=64.",
+        ),
     ] = None,
     skip_unavailable: Annotated[
         bool, typer.Option(help="Skip rows whose library is not installed.")
@@ -34,16 +38,14 @@ def run(
 ) -> int:
     """Run a whole sweep, or go on with one that was stopped, and print its leaderboard."""
     from retrieval_eval.store import Store
-    from retrieval_eval.sweep import load_sweep
-    from retrieval_eval.sweep.config import SweepError, line_of, sweep_file
+    from retrieval_eval.sweep.config import Sweep, SweepError, open_sweep
 
-    sweep = load_sweep(config, tuple(set_ or ()))
+    sweep, document = open_sweep(config, set_ or (), Sweep)
     store = Store(cache) if cache else Store.default()
     try:
         return _run(sweep, store, out, skip_unavailable=skip_unavailable, dry_run=dry_run)
     except SweepError as error:
-        path = sweep_file(config)
-        raise InputError(f"{path}:{line_of(path, error.location)}: {error}") from error
+        raise InputError(f"{document.where(error.location)}: {error}") from error
 
 
 def _run(

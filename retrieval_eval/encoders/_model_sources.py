@@ -143,6 +143,8 @@ def refuse_other_kinds(
             content.append(json.loads(Path(path).read_text(encoding="utf-8")))
         except ValueError as error:
             raise InputError(f"{path}: not valid JSON ({error})") from None
+    if not any(part is not None for part in content):
+        return  # nothing is here: loading reports it
     try:
         kind = _kind_of(*content)
         types = [module["type"] for module in content[1] or []]

@@ -194,7 +194,7 @@ class ModelEncoder(Encoder):
         if self._in_folder:
             fields["model"] = self._folder_digest
         else:
-            fields["model"], fields["revision"] = self._source
+            fields["model"], fields["revision"], _ = self._source
         if own.backend != "torch":
             fields["backend"] = [
                 own.backend,
@@ -221,12 +221,12 @@ class ModelEncoder(Encoder):
         return folder_digest(Path(self.parameters.model))
 
     @functools.cached_property
-    def _source(self) -> tuple[str, str | None]:
-        """Full name and commit of a hub model, as far as they are known without loading it."""
+    def _source(self) -> tuple[str, str | None, bool]:
+        """Full name and commit of a hub model, and whether cache or hub knew them."""
         own = self.parameters
         names = [own.model] if "/" in own.model else [f"{self._owner}/{own.model}", own.model]
         found = None if missing_library(self.requires) else find_commit(names, own.revision)
-        return found or (own.model, own.revision)
+        return (own.model, own.revision, False) if found is None else (*found, True)
 
     def _load(self) -> Any:
         if self._model is not None:
@@ -236,18 +236,20 @@ class ModelEncoder(Encoder):
         from sentence_transformers.util import load_file_path
 
         own = self.parameters
-        name, revision = (own.model, None) if self._in_folder else self._source
+        name, revision, known = (own.model, None, True) if self._in_folder else self._source
+        # The hub was just asked for what is not known: asking again takes minutes of retries.
+        where = {"revision": revision, "local_files_only": not known}
         devices = self._devices()
         try:
             with no_bars():
-                place = functools.partial(load_file_path, name, revision=revision)
+                place = functools.partial(load_file_path, name, **where)
                 refuse_other_kinds(place, self._kinds, self._where)
                 model = getattr(sentence_transformers, self._library_class)(
                     name,
-                    revision=revision,
                     device=devices[0] if len(devices) == 1 else "cpu",
                     backend=own.backend,
                     trust_remote_code=False,
+                    **where,
                     **self._load_options(),
                 )
         except InputError:
@@ -357,7 +359,7 @@ class ModelEncoder(Encoder):
             options |= {"prompt": text} if name is None else {"prompt_name": name}
         call = model.encode_query if kind == "query" else model.encode_document
         lengths = estimate_tokens(texts, text or model.prompts.get(name or kind) or "")
-        limit = int(min(model.max_seq_length or 2**20, 2**20))
+        limit = int(min(getattr(model, "max_seq_length", None) or 2**20, 2**20))
         order: list[NDArray[np.int64]] = []
         parts: list[Any] = []
         try:

@@ -10,8 +10,9 @@ from retrieval_eval.datasets import NamedDataset, dataset_source
 from retrieval_eval.encoders import ENCODERS, Encoder
 from retrieval_eval.errors import InputError, MissingExtraError, unknown_name
 from retrieval_eval.indexes import INDEXES, Index, index_specification
-from retrieval_eval.parameters import Entry, expand_grid, parse_entry
+from retrieval_eval.parameters import Entry
 from retrieval_eval.sweep.config import Sweep
+from retrieval_eval.sweep.expand import expand_entry, expand_searches
 from retrieval_eval.sweep.rows import EncoderChoice, IndexChoice, shown_parameters
 
 __all__ = [
@@ -37,14 +38,12 @@ def refuse_repeats(kind: str, names: Sequence[str]) -> None:
 
 def dataset_choices(entry: Entry) -> list[NamedDataset]:
     """Return the datasets of an entry; a list in a parameter gives several."""
-    name, parameters = parse_entry(entry)
-    label = parameters.pop("label", None)
-    grid = [key for key, value in parameters.items() if isinstance(value, list)]
+    expanded = expand_entry(entry)
     choices = []
-    for point in expand_grid(parameters):
-        found = dataset_source(name, **point)
+    for point in expanded.points:
+        found = dataset_source(expanded.name, **point)
         found.require()
-        shown = shown_parameters(str(label or found.label), {key: point[key] for key in grid})
+        shown = shown_parameters(expanded.label or found.label, expanded.varying(point))
         choices.append(replace(found, label=shown))
     return choices
 
@@ -60,42 +59,34 @@ def why_missing(thing: Encoder | Index | Combiner) -> str | None:
 
 def encoder_choices(entry: Entry, place: int) -> list[EncoderChoice]:
     """Return the encoders of an entry."""
-    name, parameters = parse_entry(entry)
-    label = parameters.pop("label", None)
-    cls = ENCODERS.load(name)
-    points = list(expand_grid(parameters))
-    grid = [key for key, value in parameters.items() if isinstance(value, list)]
+    expanded = expand_entry(entry)
+    cls = ENCODERS.load(expanded.name)
     choices = []
-    for point in points:
+    for point in expanded.points:
         encoder = cls(**point)
-        shown = shown_parameters(str(label), {key: point[key] for key in grid}) if label else ""
-        shown = shown or shown_parameters(name, point)
+        named = expanded.varying(point) if expanded.label else point
+        shown = shown_parameters(expanded.label or expanded.name, named)
         choices.append(EncoderChoice(shown, encoder, why_missing(encoder), place))
     return choices
 
 
 def index_choices(entry: Entry, place: int, sweep: Sweep) -> list[IndexChoice]:
     """Return the indexes of an entry, each with its search settings."""
-    name, parameters = parse_entry(entry)
-    label = parameters.pop("label", None)
-    search = parameters.pop("search", None) or {}
-    if not isinstance(search, dict):
-        raise InputError(f"indexes: {name!r}: search must hold search parameters")
-    backend, fixed, fixed_search = index_specification(name)
+    expanded = expand_entry(entry)
+    name = expanded.label or expanded.name
+    backend, fixed, fixed_search = index_specification(expanded.name)
     cls = INDEXES.load(backend)
     choices = []
-    for point in expand_grid({**fixed, **parameters}):
+    for point, searches in expand_searches(expanded):
         metric = "ip" if cls.takes == "sparse" else sweep.metric
-        index = cls(metric=metric, seed=sweep.seed, threads=sweep.timing.threads, **point)
+        given = {**fixed, **point}
+        index = cls(metric=metric, seed=sweep.seed, threads=sweep.timing.threads, **given)
         settings = []
-        for setting in expand_grid({**fixed_search, **search}):
-            full = index.settings(setting)
-            asked = {key: setting[key] for key in setting if key in search}
+        for asked in searches:
+            full = index.settings({**fixed_search, **asked})
             settings.append((shown_parameters("", asked), asdict(full)))
-        shown = shown_parameters(str(label or name), {key: point[key] for key in parameters})
-        missing = why_missing(index)
-        found = IndexChoice(str(label or name), shown, index, tuple(settings), missing, place)
-        choices.append(found)
+        shown = shown_parameters(name, point)
+        choices.append(IndexChoice(name, shown, index, tuple(settings), why_missing(index), place))
     return choices
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from retrieval_eval.combiners import COMBINERS
 from retrieval_eval.datasets import Dataset
 from retrieval_eval.errors import InputError, unknown_name
-from retrieval_eval.parameters import Entry, expand_grid, parse_entry
+from retrieval_eval.parameters import Entry, parse_entry
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import digest
 from retrieval_eval.sweep.choices import why_missing
 from retrieval_eval.sweep.config import Sweep, located
+from retrieval_eval.sweep.expand import expand_entry
 from retrieval_eval.sweep.rows import (
     AnyRow,
     CombinedRow,
@@ -33,7 +34,6 @@ def combiner_choices(entry: Entry, place: int) -> list[CombinerChoice]:
         For an unknown combiner or parameter, or if ``of`` does not name what it takes.
     """
     name, parameters = parse_entry(entry)
-    label = parameters.pop("label", None)
     of = parameters.pop("of", None)
     wanted = [of] if isinstance(of, str) else of
     if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
@@ -42,16 +42,15 @@ def combiner_choices(entry: Entry, place: int) -> list[CombinerChoice]:
         )
     cls = COMBINERS.load(name)
     choices = []
-    grid = [key for key, value in parameters.items() if isinstance(value, list)]
-    for point in expand_grid(parameters):
+    expanded = expand_entry({name: parameters})
+    called = expanded.label or name
+    for point in expanded.points:
         combiner = cls(**point)
         combiner.check(len(wanted))
-        named = {key: point[key] for key in grid} if label else point
-        shown = shown_parameters(str(label or name), named)
+        named = expanded.varying(point) if expanded.label else point
+        shown = shown_parameters(called, named)
         missing = why_missing(combiner)
-        choices.append(
-            CombinerChoice(str(label or name), shown, combiner, tuple(wanted), missing, place)
-        )
+        choices.append(CombinerChoice(called, shown, combiner, tuple(wanted), missing, place))
     return choices
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError
 
@@ -17,18 +15,24 @@ from retrieval_eval.catalogue import catalogue_file, catalogue_names
 from retrieval_eval.comparison import CompareOptions
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import parse_measure
-from retrieval_eval.parameters import Entry, make_parameters
+from retrieval_eval.parameters import Entry, ParameterError, make_parameters
+from retrieval_eval.sweep.loading import Document, read_document
+from retrieval_eval.sweep.nodes import escaped
+from retrieval_eval.sweep.ranges import Space, find_ranges
+from retrieval_eval.sweep.tuning import Goal, Search, TuneSection
 from retrieval_eval.timing import TimingOptions
 
 __all__ = [
     "CompareSection",
     "Sweep",
     "SweepError",
-    "line_of",
     "load_sweep",
     "located",
+    "open_sweep",
     "sweep_file",
 ]
+
+S = TypeVar("S", bound="Sweep")
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -90,16 +94,15 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
             return value
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must hold keys of its own")
-        for name in value:  # one at a time, to know which line is to blame
-            with located(key, name):
-                make_parameters(cls, {name: value[name]}, key)
-        return make_parameters(cls, value, key)
+        with located(key):
+            return make_parameters(cls, value, key)
 
     return BeforeValidator(read)
 
 
 _Compare = Annotated[InstanceOf[CompareSection], _options(CompareSection, "compare")]
 _Timing = Annotated[InstanceOf[TimingOptions], _options(TimingOptions, "timing")]
+_Tune = Annotated[InstanceOf[TuneSection], _options(TuneSection, "tune")]
 
 
 class Sweep(BaseModel):
@@ -111,8 +114,9 @@ class Sweep(BaseModel):
         Names the folder of results.
     datasets, encoders, indexes : list
         Names, or mappings of one name to its parameters. A list in a parameter is a grid; below
-        ``search`` of an index stand search settings, which never rebuild. The key ``label`` names
-        an entry in tables.
+        ``zip`` stand parameters that vary together, below ``when`` those that depend on others
+        (see :func:`retrieval_eval.sweep.expand.expand_grid`); below ``search`` of an index stand
+        search settings, which never rebuild. The key ``label`` names an entry in tables.
     combine : list
         Rows made of others: names of combiners with their parameters, and ``of``: what is combined.
         That is the label of an encoder (its reference row), a configuration as tables show it
@@ -140,6 +144,8 @@ class Sweep(BaseModel):
         How rows are compared.
     timing : TimingOptions
         How cost is measured.
+    tune : TuneSection or None
+        How ranges in parameters of indexes, such as ``{int: [8, 64]}``, are searched.
     seed : int
         Of everything random.
 
@@ -170,6 +176,7 @@ class Sweep(BaseModel):
     neighbour_recall: Annotated[int, Field(ge=1)] = 10
     compare: _Compare = CompareSection()
     timing: _Timing = TimingOptions()
+    tune: _Tune | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     build_seeds: Annotated[int, Field(ge=1)] = 1
 
@@ -179,12 +186,128 @@ class Sweep(BaseModel):
         except ValidationError as error:
             raise _explain(error) from None
         if self.neighbour_recall > self.k:
+            given = "neighbour_recall" in self.model_fields_set
             raise SweepError(
                 f"neighbour_recall is {self.neighbour_recall}, but only k={self.k} hits are asked "
                 "for: raise k or lower it",
-                ("neighbour_recall",),
+                ("neighbour_recall" if given else "k",),
             )
+        self._check_ranges()
 
+    def _check_ranges(self) -> None:
+        for kind in ("datasets", "encoders", "combine"):
+            for path in find_ranges(getattr(self, kind)):
+                raise SweepError(
+                    f"{path[-1]} is a range, and only parameters of indexes are searched: give a "
+                    "value or a list of values",
+                    (kind, *path),
+                )
+        spaces = self.spaces()
+        if spaces and self.tune is None:
+            place, space = next(iter(spaces.items()))
+            name = next(iter(space.ranges))
+            raise SweepError(
+                f"indexes[{place}]: {name} is a range, but the sweep has no section 'tune', which "
+                "says how ranges are searched: add it, or give a list of values",
+                ("indexes", place, *name.split(".")),
+            )
+        if self.tune is None:
+            return
+        if not spaces:
+            message = (
+                "tune: no parameter of an index is a range, such as {int: [8, 64]}: give one, or "
+                "remove the section"
+            )
+            raise SweepError(message, ("tune",))
+        with located("tune", "goal"):
+            self.goal()
+        with located("tune"):
+            self.search(next(iter(spaces.values())))
+
+    def spaces(self) -> dict[int, Space]:
+        """Return what indexes leave open to be searched, by their places.
+
+        Raises
+        ------
+        InputError
+            If a range is not as it should be, or stands beside a list, ``zip`` or ``when``.
+        """
+        found = {}
+        for place, entry in enumerate(self.indexes):
+            with located("indexes", place):
+                space = Space.of(entry)
+            if space is not None:
+                found[place] = space
+        return found
+
+    def goal(self) -> Goal:
+        """Return what a search is for, with the names of columns as results have them.
+
+        Raises
+        ------
+        InputError
+            If the sweep has none, or it names a column that there will not be.
+        """
+        if self.tune is None:
+            raise InputError("the sweep has no section 'tune'")
+        measures = list(dict.fromkeys(parse_measure(name) for name in self.measures))
+        recall = f"neighbour_recall@{self.neighbour_recall}"
+        return Goal.parse(self.tune.goal, [*measures, recall, *_COSTS])
+
+    def search(self, space: Space) -> Search:
+        """Return the search of one space that the section ``tune`` asks for."""
+        goal = self.goal()
+        if self.tune is None:
+            raise InputError("the sweep has no section 'tune'")
+        tune = self.tune
+        return Search(space, goal, tune.sampler, tune.trials, tune.seconds, self.seed)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, settings: Sequence[str] = ()) -> Self:
+        """Read a sweep file; see :func:`load_sweep`."""
+        return open_sweep(path, settings, cls)[0]
+
+    def to_yaml(self) -> str:
+        """Return a sweep file that says the same, with every key in it.
+
+        Examples
+        --------
+        >>> sweep = Sweep(name="s", datasets=["stdlib"], encoders=["lsa"], indexes=["flat"])
+        >>> print(sweep.to_yaml()[:58])
+        name: s
+        datasets:
+        - stdlib
+        encoders:
+        - lsa
+        indexes:
+        - flat
+        """
+        import yaml
+
+        plain = _plain(self.model_dump(mode="json"))
+        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def _plain(value: Any) -> Any:
+    """Escape what would be taken for environment variables."""
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+_COSTS = (
+    "latency_p50_s",
+    "latency_p95_s",
+    "latency_p99_s",
+    "qps",
+    "build_s",
+    "train_s",
+    "size_bytes",
+    "peak_rss_bytes",
+)
+"""What results know of an index beside its quality."""
 
 _HINTS = {
     "name": "letters, digits, '.', '_' and '-' only: it names a folder",
@@ -225,6 +348,8 @@ def located(*location: int | str) -> Iterator[None]:
         yield
     except SweepError:
         raise
+    except ParameterError as error:
+        raise SweepError(str(error), (*location, *error.path)) from error
     except InputError as error:
         raise SweepError(str(error), location) from error
 
@@ -234,101 +359,51 @@ def sweep_file(path: str | Path) -> Path:
     return catalogue_file("experiments", str(path)) or Path(path)
 
 
-def load_sweep(path: str | Path, settings: tuple[str, ...] = ()) -> Sweep:
+def load_sweep(path: str | Path, settings: Sequence[str] = ()) -> Sweep:
     """Read a sweep file.
 
     Parameters
     ----------
     path : str or Path
-        A YAML file, or the name of one in the folder ``experiments/``.
-    settings : tuple of str
-        Overrides, each ``key=value`` or ``key.key=value``; values are read as YAML.
+        A YAML file, or the name of one in the folder ``experiments/``. It may ``include`` others
+        and hold ``${NAME}``: see :func:`retrieval_eval.sweep.loading.read_document`.
+    settings : sequence of str
+        Overrides, each ``key=value``, ``key.key=value`` or ``key.0.key=value``; values are read
+        as YAML.
 
     Raises
     ------
     InputError
         Naming file, line, key and rule.
     """
+    return Sweep.from_yaml(path, settings)
+
+
+def open_sweep(path: str | Path, settings: Sequence[str], cls: type[S]) -> tuple[S, Document]:
+    """Read a sweep file as :func:`load_sweep` does; return where its values stand, too.
+
+    Parameters
+    ----------
+    path, settings : object
+        As there.
+    cls : type
+        :class:`Sweep`, or a class derived from it.
+
+    Returns
+    -------
+    sweep : Sweep
+        The sweep.
+    document : Document
+        Whose ``where(error.location)`` tells where the defect is that a :class:`SweepError` of a
+        later step is about.
+    """
     found = sweep_file(path)
     if not found.is_file():
         if not str(path).endswith((".yaml", ".yml")):
             raise unknown_name("sweep", str(path), catalogue_names("experiments"))
         raise InputError(f"{found}: there is no such file")
+    document = read_document(found, settings)
     try:
-        text = found.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{found}: cannot be read: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = mark.line + 1 if mark else "?"
-        raise InputError(f"{found}:{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{found}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{found}: a sweep file must hold a mapping of keys to values")
-    _refuse_repeated_keys(found, node)
-    for setting in settings:
-        data = _override(data, setting)
-    odd = next((key for key in data if not isinstance(key, str)), None)
-    if odd is not None:
-        raise InputError(f"{found}: the key {odd!r} must be text")
-    try:
-        return Sweep(**data)
+        return cls(**document.values()), document
     except SweepError as problem:
-        line = _line_of(node, problem.location)
-        raise InputError(f"{found}:{line}: {problem}") from None
-
-
-def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                line = key.start_mark.line + 1
-                raise InputError(f"{path}:{line}: the key {name!r} occurs twice: keep one")
-            seen.add(name)
-            _refuse_repeated_keys(path, value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_repeated_keys(path, value)
-
-
-def line_of(path: Path, location: tuple[int | str, ...]) -> int:
-    """Return the line of the deepest key on the way to `location` in a sweep file, from 1."""
-    return _line_of(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), location)
-
-
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    line = 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            pair = next((p for p in node.value if p[0].value == str(part)), None)
-            if pair is None:
-                break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def _override(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    key, equals, text = setting.partition("=")
-    if not equals or not re.fullmatch(r"[\w@]+(\.[\w@]+)*", key):
-        raise InputError(f"--set {setting!r}: expected key=value or key.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {setting!r}: the value is not valid YAML") from None
-    head, _, rest = key.partition(".")
-    if not rest:
-        return {**data, head: value}
-    inner = data.get(head, {})
-    if not isinstance(inner, dict):
-        raise InputError(f"--set {setting!r}: {head!r} holds no keys of its own")
-    return {**data, head: _override(inner, f"{rest}={text}")}
+        raise InputError(f"{document.where(problem.location)}: {problem}") from None

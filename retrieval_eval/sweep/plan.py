@@ -237,6 +237,7 @@ def _row(
         "encoder": encoder.identity,
         "index": index.index.identity(),
         "setting": setting,
+        "embeddings": "float32" if encoder.encoder.sparse else sweep.embeddings,
         "k": sweep.k,
         "code": [own_code(type(encoder.encoder)), own_code(type(index.index))],
         "labels": [dataset.name, encoder.label, index.name],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -263,12 +263,18 @@ def _write(files: Folder, source: Path, target: Path, plan: _Plan) -> tuple[Repa
 def _copy(path: Path, target: Path, dropped: Collection[int], *, whole: bool) -> None:
     """Copy the lines of a file but for some; of a file that is cut off, what there is."""
     suffix = path.suffix if path.suffix in PACKED else ""
-    pack: Callable[[bytes], bytes] = lambda data: pack_bytes(data, suffix)  # noqa: E731
+    kept = (
+        raw for number, raw in enumerate(_raw_lines(path, whole), start=1) if number not in dropped
+    )
+    with target.open("wb") as out:
+        while block := list(islice(kept, _BLOCK)):
+            out.write(pack_bytes(b"".join(block), suffix))
+
+
+def _raw_lines(path: Path, whole: bool) -> Iterator[bytes]:
     try:
-        with open_bytes(path) as stream, target.open("wb") as out:
-            lines = enumerate(stream, start=1)
-            while block := list(islice(lines, _BLOCK)):
-                out.write(pack(b"".join(raw for number, raw in block if number not in dropped)))
+        with open_bytes(path) as stream:
+            yield from stream
     except InputError:
         if whole:
             raise

@@ -90,7 +90,7 @@ def validate(
 
     Notes
     -----
-    Documents stream. Memory holds about 50 bytes for each, its id, and 80 more to look for near
+    Documents stream. Memory holds about 50 bytes for each, its id, and 90 more to look for near
     duplicates, whose shingles are in a temporary file of 8 bytes for each word.
     """
     notes = Notes(limit)

@@ -13,7 +13,6 @@ from retrieval_eval.errors import InputError
 from retrieval_eval.parameters import (
     NoParameters,
     describe_parameters,
-    expand_grid,
     make_parameters,
 )
 
@@ -200,52 +199,6 @@ class AwkwardNames:
 def test_any_field_name_will_do_for_a_parameter() -> None:
     made = make_parameters(AwkwardNames, {"copy": 5, "model_name": "x"}, WHERE)
     assert made == AwkwardNames(copy=5, model_name="x")
-
-
-# grids
-
-
-def test_a_grid_holds_every_combination_and_the_last_key_varies_fastest() -> None:
-    points = list(expand_grid({"M": [16, 32], "fixed": "x", "ef": [1, 2, 3]}))
-    assert [(point["M"], point["ef"]) for point in points] == [
-        (16, 1),
-        (16, 2),
-        (16, 3),
-        (32, 1),
-        (32, 2),
-        (32, 3),
-    ]
-    assert all(list(point) == ["M", "fixed", "ef"] for point in points)
-    assert {point["fixed"] for point in points} == {"x"}
-
-
-def test_a_grid_keeps_the_order_in_which_values_were_given() -> None:
-    assert [point["ef"] for point in expand_grid({"ef": [64, 16, 256]})] == [64, 16, 256]
-
-
-def test_a_grid_of_nothing_is_one_empty_point() -> None:
-    assert list(expand_grid({})) == [{}]
-
-
-@pytest.mark.parametrize("value", ["abc", (1, 2), {"a": 1}, None, 0])
-def test_only_a_list_is_an_axis(value: Any) -> None:
-    assert list(expand_grid({"x": value})) == [{"x": value}]
-
-
-def test_a_list_inside_a_list_is_one_value() -> None:
-    assert list(expand_grid({"x": [[1, 2], []]})) == [{"x": [1, 2]}, {"x": []}]
-
-
-def test_an_empty_list_is_refused_naming_the_parameter() -> None:
-    with pytest.raises(InputError, match="parameter 'ef' is an empty list"):
-        list(expand_grid({"M": [1], "ef": []}))
-
-
-def test_the_points_of_a_grid_do_not_share_a_mapping_with_what_was_given() -> None:
-    given = {"M": [1, 2]}
-    for point in expand_grid(given):
-        point["M"] = 9
-    assert given == {"M": [1, 2]}
 
 
 # descriptions

@@ -139,3 +139,16 @@ def test_a_model_whose_sparse_part_would_be_random_is_refused(
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"neither sparse modules nor the head of a masked"):
         encoder_of(folder).encode(TEXTS, "query")
+
+
+def test_a_missing_model_is_refused_without_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("no-such-owner/no-such-model", "none", str(tmp_path / "missing"), str(tmp_path)):
+        with pytest.raises(InputError) as caught:
+            SentenceTransformersSparseEncoder(model=name).encode(TEXTS, "query")
+        start = f"encoder 'sentence-transformers-sparse': model {name!r} cannot be loaded: "
+        assert str(caught.value).startswith(start)

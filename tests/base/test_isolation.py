@@ -1,0 +1,100 @@
+"""A crash, a hang or a flood of memory in a child process costs that work alone."""
+
+from __future__ import annotations
+
+import os
+from math import sqrt
+from pathlib import Path
+
+import pytest
+
+from retrieval_eval.errors import InputError
+from retrieval_eval.isolation import ChildError, Worker
+
+JOBS = """
+import ctypes
+import os
+import sys
+import time
+
+from retrieval_eval.errors import InputError
+
+
+def crash():
+    ctypes.string_at(0)
+
+
+def hang():
+    time.sleep(600)
+
+
+def flood():
+    held = []
+    while True:
+        held.append(bytearray(20_000_000))
+        time.sleep(0.002)
+
+
+def fail():
+    raise KeyError("x")
+
+
+def refuse():
+    raise InputError("a.txt:3: wrong")
+
+
+def leave():
+    print("a last word", file=sys.stderr, flush=True)
+    os._exit(3)
+
+
+def talk():
+    print("noise on stdout", flush=True)
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    import importlib
+
+    (tmp_path / "jobs_of_test.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return importlib.import_module("jobs_of_test")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("crash", r"was ended by SIGSEGV; its last words: Fatal Python error: Segmentation fault"),
+        ("hang", r"was stopped after 1 s, its limit of time"),
+        ("flood", r"was stopped with 0\.\d GB of memory: its limit is 0\.4 GB"),
+        ("fail", r"KeyError: 'x' \(fail, line \d+\)"),
+        ("leave", r"ended its process with code 3; its last words: a last word"),
+    ],
+)
+def test_work_that_ends_badly_is_reported_and_the_next_is_done(
+    jobs: object, name: str, message: str
+) -> None:
+    with Worker(memory_bytes=400_000_000, seconds=1) as worker:
+        with pytest.raises(ChildError, match=message):
+            worker.run(getattr(jobs, name))
+        assert worker.run(sqrt, 9.0) == 3.0
+
+
+def test_bad_input_is_raised_as_it_was(jobs: object) -> None:
+    with Worker() as worker, pytest.raises(InputError, match=r"a.txt:3: wrong"):
+        worker.run(jobs.refuse)  # type: ignore[attr-defined]
+
+
+def test_one_child_does_all_work_and_is_gone_afterwards(jobs: object) -> None:
+    with Worker() as worker:
+        first, second = (worker.run(jobs.talk) for _ in range(2))  # type: ignore[attr-defined]
+    assert first == second != os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_closing_a_worker_that_never_worked_does_nothing() -> None:
+    Worker().close()
