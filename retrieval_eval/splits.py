@@ -109,7 +109,7 @@ def split_queries(
     return {name: tuple(sorted(chosen)) for name, chosen in made.items()}
 
 
-def _cut(strata: Sequence[Sequence[str]], share: float) -> tuple[list[str], list[Sequence[str]]]:
+def _cut(strata: Sequence[list[str]], share: float) -> tuple[list[str], list[list[str]]]:
     """Take a share from the head of each stratum, and return what is left of them."""
     taken: list[str] = []
     rest = []

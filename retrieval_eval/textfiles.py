@@ -151,7 +151,7 @@ def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dic
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter if brackets nest too deeply
             bad_line(path, number, line, f"not valid JSON ({error})")
         if not isinstance(record, dict):
             bad_line(path, number, line, "expected a JSON object")

@@ -1,6 +1,17 @@
 """The command line: one file for each verb. It only builds objects and calls the Python API."""
 
-from retrieval_eval.cli import compare, evaluate, fuse, gate, health, listing, robustness, run
+from retrieval_eval.cli import (
+    compare,
+    evaluate,
+    fuse,
+    gate,
+    health,
+    listing,
+    robustness,
+    run,
+    split,
+    validate,
+)
 from retrieval_eval.cli.app import app, main
 
 __all__ = [
@@ -14,4 +25,6 @@ __all__ = [
     "main",
     "robustness",
     "run",
+    "split",
+    "validate",
 ]

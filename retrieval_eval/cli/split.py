@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -191,7 +192,12 @@ def _show(
 
     counts = {
         part: {
-            name: dict(sorted(Counter(mapping[query] for query in one.query_ids).items()))
+            name: dict(
+                sorted(
+                    Counter(mapping[query] for query in one.query_ids).items(),
+                    key=lambda item: _natural(item[0]),
+                )
+            )
             for name, mapping in strata
         }
         for part, one in made.items()
@@ -214,7 +220,11 @@ def _show(
         )
         return
     columns = [("part", False), ("queries", True), ("judgments", True)]
-    heads = [(name, label) for name, mapping in strata for label in sorted(set(mapping.values()))]
+    heads = [
+        (name, label)
+        for name, mapping in strata
+        for label in sorted(set(mapping.values()), key=_natural)
+    ]
     columns += [(label, True) for _, label in heads]
     rows = [
         [
@@ -227,3 +237,9 @@ def _show(
     ]
     print_table(columns, rows)
     say(f"seed {seed}; {', '.join(str(path) for path in paths.values())}")
+
+
+def _natural(label: str) -> list[tuple[bool, int, str]]:
+    """Order by numbers where there are any: 2, 9-16, 17-32."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", label)
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -56,31 +56,25 @@ def measure_part(
     PartFigures
     """
     count = len(scores)
-    floats = {
-        name: np.full(count, np.nan)
-        for name in ("score", "reference", "difference", "p", "spread")
-    }
-    whole = {name: np.zeros(count, dtype=np.intp) for name in ("n", "n_differing")}
+    score, mean, difference, p, spread = np.full((5, count), np.nan)
+    n, n_differing = np.zeros((2, count), dtype=np.intp)
     defined = ~(np.isnan(scores) | np.isnan(reference))
     patterns, which = np.unique(defined, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
-        mine = np.flatnonzero(which.reshape(-1) == number)
-        if not pattern.any() or not len(mine):
+        if not pattern.any():
             continue
+        mine = np.flatnonzero(which.reshape(-1) == number)
         values = np.concatenate([scores[mine][:, pattern], reference[None, pattern]])
-        places = np.arange(len(mine))
-        paired = PairedScores(values, np.stack([places, np.full(len(mine), len(mine))], axis=1))
-        p = noninferiority_p(paired, np.full(len(mine), margin))
+        pairs = np.stack([np.arange(len(mine)), np.full(len(mine), len(mine))], axis=1)
+        paired = PairedScores(values, pairs)
+        p[mine] = noninferiority_p(paired, np.full(len(mine), margin))
         if rare_loss is not None and paired.n > 1:
-            p = np.maximum(p, rare_loss_p(paired.differences, margin, rare_loss))
-        floats["p"][mine] = p
-        floats["score"][mine] = values[:-1].mean(axis=1)
-        floats["reference"][mine] = values[-1].mean()
-        floats["difference"][mine] = paired.means
-        floats["spread"][mine] = paired.spreads
-        whole["n"][mine] = paired.n
-        whole["n_differing"][mine] = np.count_nonzero(paired.integers, axis=1)
-    return PartFigures(**whole, **floats)
+            p[mine] = np.maximum(p[mine], rare_loss_p(paired.differences, margin, rare_loss))
+        score[mine], mean[mine] = values[:-1].mean(axis=1), values[-1].mean()
+        difference[mine], spread[mine] = paired.means, paired.spreads
+        n[mine] = paired.n
+        n_differing[mine] = np.count_nonzero(paired.integers, axis=1)
+    return PartFigures(n, n_differing, score, mean, difference, p, spread)
 
 
 def rare_loss_p(differences: Array, margin: float, loss: float) -> Array:

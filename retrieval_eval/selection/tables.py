@@ -99,9 +99,12 @@ class SweepTables:
         )
         queries: list[str] = found["query_id"].unique().sort().to_list()
         counted = len(queries)
-        if len(found) != counted * len(row_ids) or not (
-            found["query_id"].to_numpy().reshape(len(row_ids), -1) == np.array(queries, object)
-        ).all():
+        if (
+            len(found) != counted * len(row_ids)
+            or not (
+                found["query_id"].to_numpy().reshape(len(row_ids), -1) == np.array(queries, object)
+            ).all()
+        ):
             raise InputError(
                 f"the rows {row_ids[0]}, ... are not scored on the same queries, each once: "
                 "per_query needs a score of each query for each of them"

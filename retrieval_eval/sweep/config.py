@@ -234,10 +234,9 @@ class Sweep(BaseModel):
         """
         found = {}
         for place, entry in enumerate(self.indexes):
-            with located("indexes", place):
-                space = Space.of(entry)
-            if space is not None:
-                found[place] = space
+            if find_ranges(entry):
+                with located("indexes", place):
+                    found[place] = Space.of(entry)
         return found
 
     def goal(self) -> Goal:

@@ -217,8 +217,8 @@ class Space:
     ranges: Mapping[str, Range]
 
     @classmethod
-    def of(cls, entry: Entry) -> Space | None:
-        """Read the ranges of an entry; None if it has none.
+    def of(cls, entry: Entry) -> Space:
+        """Read the ranges of an entry.
 
         Raises
         ------
@@ -227,8 +227,6 @@ class Space:
         """
         name, parameters = parse_entry(entry)
         found = find_ranges(parameters)
-        if not found:
-            return None
         _refuse_grids(parameters, (), f"{name!r}: ")
         ranges = {".".join(map(str, path)): Range.parse(one, path) for path, one in found.items()}
         return cls(entry, ranges)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError, unknown_name
-from retrieval_eval.neighbours import exact_neighbours
+from retrieval_eval.nearness import near_and_far, quantile_bins
 from retrieval_eval.textfiles import bad_line, read_jsonl, read_lines, unpacked_name
 
 __all__ = ["near_far_labels", "read_query_column", "read_query_texts", "slice_labels_by_length"]
@@ -21,8 +20,6 @@ __all__ = ["near_far_labels", "read_query_column", "read_query_texts", "slice_la
 _IDS = ("_id", "id", "query_id", "query-id", "qid", "q_id")
 _TEXTS = ("text", "query", "title")
 _TABLES = {".csv": ",", ".tsv": "\t"}
-_MILLION = 10**6
-_BLOCK_BYTES = 64 * 2**20
 
 
 def slice_labels_by_length(texts: Mapping[str, str], bins: int = 3) -> dict[str, str]:
@@ -56,7 +53,7 @@ def slice_labels_by_length(texts: Mapping[str, str], bins: int = 3) -> dict[str,
         raise InputError("there is no query to label")
     ids = list(texts)
     lengths = np.array([len(text.split()) for text in texts.values()], dtype=np.int64)
-    codes = _quantile_bins(lengths, bins)
+    codes = quantile_bins(lengths, bins)
     labels = []
     for code in range(int(codes.max()) + 1):
         low, high = int(lengths[codes == code].min()), int(lengths[codes == code].max())
@@ -113,25 +110,10 @@ def near_far_labels(
     >>> near_far_labels(["q1", "q2"], np.array([[2.0, 0.0], [3.0, 4.0]]), train)
     {'q2': 'far (cosine <= 0.60)', 'q1': 'near (cosine > 0.60)'}
     """
-    ids = list(test_ids)
-    _check_vectors("test", test_vectors)
-    _check_vectors("training", train_vectors)
-    if len(ids) != len(test_vectors):
-        raise InputError(f"{len(ids)} ids for {len(test_vectors)} vectors of test queries")
-    if len(set(ids)) != len(ids):
-        again = next(one for place, one in enumerate(ids) if one in ids[:place])
-        raise InputError(f"the query id {again!r} stands for two test vectors")
-    if test_vectors.shape[1] != train_vectors.shape[1]:
-        raise InputError(
-            f"test vectors have dimension {test_vectors.shape[1]}, training vectors "
-            f"{train_vectors.shape[1]}: one encoder must have made both"
-        )
-    nearest = exact_neighbours(train_vectors, test_vectors, 1, "cosine")[1][:, 0]
-    nearest[np.isneginf(nearest)] = 0.0  # of a query of zeros
-    millionths = np.rint(nearest * _MILLION).astype(np.int64)
-    codes = _quantile_bins(millionths, bins)
-    labels = _strata(millionths, codes)
-    return {ids[row]: labels[codes[row]] for row in np.argsort(millionths, kind="stable").tolist()}
+    found = near_and_far(test_ids, test_vectors, train_vectors, bins=bins)
+    labels = found.labels
+    order = np.argsort(np.rint(found.similarity * 1e6), kind="stable")
+    return {found.query_ids[row]: labels[found.query_ids[row]] for row in order.tolist()}
 
 
 def read_query_column(path: str | Path, column: str) -> dict[str, str]:
@@ -273,49 +255,3 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield reader.line_num, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: cannot be read as a table: {error}") from None
-
-
-def _quantile_bins(values: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """Return the number of each value's bin, from 0 without gaps; equal values are in one bin.
-
-    The middle of the stretch of equal values decides, in whole numbers, so that rounding does not.
-    """
-    if bins < 1:
-        raise InputError(f"bins is {bins}: it must be at least 1")
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    below = np.cumsum(counts) - counts
-    number = (2 * below + counts) * bins // (2 * len(values))
-    codes: NDArray[np.int64] = np.unique(number, return_inverse=True)[1][inverse]
-    return codes
-
-
-def _strata(millionths: NDArray[np.int64], codes: NDArray[np.int64]) -> list[str]:
-    """Label each stratum; a query is in it exactly if its cosine is within the bounds."""
-    count = int(codes.max()) + 1
-    if count == 1:
-        return ["all"]
-    bounds = []
-    for code in range(count - 1):
-        low, high = int(millionths[codes == code].max()), int(millionths[codes == code + 1].min())
-        # The shortest decimal that lies between the two.
-        digits = next(d for d in range(2, 7) if -(-low // 10 ** (6 - d)) * 10 ** (6 - d) < high)
-        step = 10 ** (6 - digits)
-        bounds.append(f"{-(-low // step) * step / _MILLION:.{digits}f}")
-    middle = [
-        f"{'middle' if count == 3 else f'{code + 1} of {count}'} ({low} < cosine <= {high})"
-        for code, (low, high) in enumerate(pairwise(bounds), start=1)
-    ]
-    return [f"far (cosine <= {bounds[0]})", *middle, f"near (cosine > {bounds[-1]})"]
-
-
-def _check_vectors(kind: str, vectors: NDArray[np.floating]) -> None:
-    if vectors.ndim != 2 or not len(vectors):
-        raise InputError(
-            f"the {kind} vectors have the shape {vectors.shape}: expected one row for each query"
-        )
-    step = max(1, _BLOCK_BYTES // max(1, 8 * vectors.shape[1]))
-    for start in range(0, len(vectors), step):
-        finite = np.isfinite(vectors[start : start + step]).all(axis=1)
-        if not finite.all():
-            row = start + int(np.argmin(finite))
-            raise InputError(f"row {row} of the {kind} vectors is not finite")

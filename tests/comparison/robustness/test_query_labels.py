@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from retrieval_eval import nearness
 from retrieval_eval.comparison.robustness import (
     near_far_labels,
-    query_labels,
     read_query_column,
     read_query_texts,
     slice_labels_by_length,
@@ -279,7 +279,7 @@ def test_vectors_that_are_refused(
 
 
 def test_every_block_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_labels, "_BLOCK_BYTES", 2 * 8 * 2)  # two rows
+    monkeypatch.setattr(nearness, "_BLOCK_BYTES", 2 * 8 * 2)  # two rows
     train = np.tile(np.eye(2), (5, 1))
     train[7, 1] = np.nan
     with pytest.raises(InputError, match="row 7 of the training vectors is not finite"):

@@ -1,0 +1,337 @@
+"""A JSON Schema of sweep files, for editors: names, parameters, types, ranges, defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from retrieval_eval.catalogue import catalogue_file, catalogue_names
+from retrieval_eval.combiners import COMBINERS
+from retrieval_eval.datasets import DATASETS, read_card
+from retrieval_eval.encoders import ENCODERS
+from retrieval_eval.evaluation import MEASURES
+from retrieval_eval.evaluation.measures import ALIASES
+from retrieval_eval.indexes import INDEXES, index_specification
+from retrieval_eval.parameters import Entry
+from retrieval_eval.sweep.config import CompareSection, Sweep
+from retrieval_eval.sweep.tuning import TuneSection
+from retrieval_eval.timing import TimingOptions
+
+__all__ = ["parameter_texts", "sweep_schema"]
+
+Schema = dict[str, Any]
+
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+_OWN = {"type": "string", "pattern": "^[^/: ]+:[^/: ]+$", "description": "module:Class of your own"}
+_LABEL = {"type": ["string", "number"], "description": "What tables call the entry."}
+
+
+def sweep_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of sweep files.
+
+    It knows every name and parameter that is registered here, plug-ins of other distributions
+    included, so it is made where it is used. It is stricter than a sweep in one thing: a folder
+    with a dataset must be written with a slash (``./mine``), so that a misspelt name is seen. And
+    it cannot know what is checked only when a sweep is planned, such as the length of lists in a
+    ``zip``.
+
+    Examples
+    --------
+    >>> found = sweep_schema()
+    >>> found["$defs"]["index.hnsw"]["properties"]["M"]["default"]
+    16
+    """
+    defs: dict[str, Schema] = {
+        "range": _range(),
+        "sources": _choice(
+            {name: f"dataset.{name}" for name in DATASETS.names()}
+            | {
+                name: f"dataset.{_source(name)}.card"
+                for name in catalogue_names("datasets")
+                if name not in DATASETS.names()
+            },
+            paths=True,
+        ),
+        "encoders": _choice({name: f"encoder.{name}" for name in ENCODERS.names()}),
+        "combiners": _choice({name: f"combiner.{name}" for name in COMBINERS.names()}, bare=False),
+    }
+    for name in DATASETS.names():
+        parameters = DATASETS.load(name).Parameters
+        defs[f"dataset.{name}"] = _parameters(parameters, {"label": _LABEL})
+        defs[f"dataset.{name}.card"] = _parameters(parameters, {"label": _LABEL}, required=False)
+    for name in ENCODERS.names():
+        defs[f"encoder.{name}"] = _parameters(ENCODERS.load(name).Parameters, {"label": _LABEL})
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    of = {"anyOf": [{"type": "string"}, texts], "description": "What is combined."}
+    for name in COMBINERS.names():
+        own = _parameters(COMBINERS.load(name).Parameters, {"label": _LABEL, "of": of})
+        defs[f"combiner.{name}"] = {**own, "required": [*own.get("required", []), "of"]}
+    backends = {name: name for name in INDEXES.names()}
+    for name in catalogue_names("indexes"):
+        backends[name] = index_specification(name)[0]
+    for prefix in ("index", "inner"):
+        names = {name: f"{prefix}.{backend}" for name, backend in backends.items()}
+        for name in backends.keys() - INDEXES.names():  # it gives what its backend requires
+            names[name] += ".specified"
+        defs["indexes" if prefix == "index" else "inner"] = _choice(names, paths=True)
+    for name in INDEXES.names():
+        cls = INDEXES.load(name)
+        search = _parameters(cls.Search, {}, free=("index",))
+        extra = {"label": _LABEL, "search": {"anyOf": [search, {"type": "null"}]}}
+        for prefix, more in (("index", extra), ("inner", {})):
+            defs[f"{prefix}.{name}"] = _parameters(cls.Build, more)
+            defs[f"{prefix}.{name}.specified"] = _parameters(cls.Build, more, required=False)
+    used = _used({"$defs": defs}, ("sources", "encoders", "combiners", "indexes"))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A sweep of retrieval-eval",
+        "type": "object",
+        "properties": _top(),
+        "additionalProperties": False,
+        "anyOf": [
+            {"required": ["include"]},
+            {"required": ["name", "datasets", "encoders", "indexes"]},
+        ],
+        "$defs": {name: one for name, one in defs.items() if name in used},
+    }
+
+
+def _used(schema: Schema, roots: tuple[str, ...]) -> set[str]:
+    """Return the definitions that are reached from `roots`, and that of ranges."""
+    found: set[str] = set()
+    left = [*roots, "range"]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += re.findall(r"'#/\$defs/([^']+)'", repr(schema["$defs"][name]))
+    return found
+
+
+def _top() -> dict[str, Schema]:
+    """Describe the keys of a sweep."""
+    docs = parameter_texts(Sweep)
+    entries = {"datasets": "sources", "encoders": "encoders", "indexes": "indexes"}
+    plain = {"type": ["string", "number", "boolean"]}
+    condition = {
+        "anyOf": [
+            plain,
+            {"type": "array", "items": plain, "minItems": 1},
+            {
+                "type": "object",
+                "properties": {"min": {"type": "number"}, "max": {"type": "number"}},
+                "minProperties": 1,
+                "additionalProperties": False,
+            },
+        ]
+    }
+    filters = {"anyOf": [{"enum": ["none", None]}, {"type": "object"}]}
+    filters["anyOf"][1] |= {"minProperties": 1, "additionalProperties": condition}
+    path = {"type": "string", "pattern": "^[^$]+$"}
+    special: dict[str, Schema] = {
+        **{key: _list({"$ref": f"#/$defs/{name}"}, 1) for key, name in entries.items()},
+        "combine": _list({"$ref": "#/$defs/combiners"}, 0),
+        "filters": _list(filters, 1),
+        "measures": _list(_measure(), 1),
+        "compare": _closed(_section(CompareSection)),
+        "timing": _closed(_section(TimingOptions)),
+        "tune": {**_closed(_section(TuneSection)), "required": ["goal"]},
+    }
+    result: dict[str, Schema] = {
+        "include": {
+            "anyOf": [path, _list(path, 1)],
+            "description": "Other sweep files, relative to this one, that it is merged over.",
+        }
+    }
+    for name, field in Sweep.model_fields.items():
+        annotation: Any = field.annotation
+        if name in special:
+            schema = special[name]
+        else:
+            from typing import Annotated
+
+            hint = Annotated[annotation, *field.metadata] if field.metadata else annotation
+            schema = _hint_schema(hint)
+        result[name] = {**schema, "description": docs.get(name, "")}
+        if not field.is_required() and name not in special:
+            result[name]["default"] = field.default
+    return result
+
+
+def _measure() -> Schema:
+    names = "|".join(map(re.escape, sorted({*MEASURES, *ALIASES}, key=len, reverse=True)))
+    return {"type": "string", "pattern": rf"^(?i:{names})(\(.*\))?(@\S+)?$|\$\{{"}
+
+
+def _list(items: Schema, least: int) -> Schema:
+    return {"type": "array", "items": items, "minItems": least}
+
+
+def _closed(properties: Mapping[str, Schema]) -> Schema:
+    return {"type": "object", "properties": dict(properties), "additionalProperties": False}
+
+
+def _choice(targets: Mapping[str, str], *, paths: bool = False, bare: bool = True) -> Schema:
+    """Describe an entry: one of the names, alone or with its parameters."""
+    references = {name: {"$ref": f"#/$defs/{target}"} for name, target in targets.items()}
+    object_: Schema = {
+        "type": "object",
+        "properties": {
+            name: {"anyOf": [one, {"type": "null"}]} for name, one in references.items()
+        },
+        "patternProperties": {_OWN["pattern"]: {"type": ["object", "null"]}},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    names: list[Schema] = [{"enum": sorted(targets)}, _OWN, _VARIABLE]
+    if paths:
+        path = r"[/\\]|\.ya?ml$|^\.{1,2}$"
+        names.append({"type": "string", "pattern": path, "description": "a path"})
+        object_["patternProperties"][path] = {"type": ["object", "null"]}
+    return {"anyOf": [*names, object_] if bare else [object_]}
+
+
+def _source(card: str) -> str:
+    path = catalogue_file("datasets", card)
+    source = read_card(path).source if path else ""
+    return source if source in DATASETS.names() else ""
+
+
+def _range() -> Schema:
+    pair = {"type": "array", "minItems": 2, "maxItems": 2}
+    log = {"type": "boolean"}
+    kinds = {
+        "int": {
+            "int": {**pair, "items": {"type": "integer"}},
+            "log": log,
+            "step": {"type": "integer", "minimum": 1},
+        },
+        "float": {"float": {**pair, "items": {"type": "number"}}, "log": log},
+        "choice": {"choice": {"type": "array", "minItems": 2}},
+    }
+    return {
+        "description": "A range that is searched as the section 'tune' says.",
+        "anyOf": [{**_closed(one), "required": [kind]} for kind, one in kinds.items()],
+    }
+
+
+def _parameters(
+    cls: type[Any],
+    more: Mapping[str, Schema],
+    *,
+    required: bool = True,
+    free: tuple[str, ...] = (),
+) -> Schema:
+    """Describe the parameters of something: each a value, a grid or a range; ``zip``; ``when``."""
+    single = _section(cls)
+    single |= {name: {"type": "object"} for name in free if name in single}
+    several = {name: _gridded(one) for name, one in single.items()}
+    search = more.get("search")
+    zipped = {name: _list(_value(one), 1) for name, one in single.items()}
+    if search is not None:
+        zipped["search"] = _list({"type": "object"}, 1)
+    group = {**_closed(zipped), "minProperties": 2}
+    groups = {"anyOf": [group, _list(group, 1)], "description": "Parameters that vary together."}
+    plain = {"type": ["string", "number", "boolean", "null"]}
+    asked = {name: {"anyOf": [plain, _list(plain, 1)]} for name in single}
+    added: dict[str, Schema] = {**several, "zip": groups}
+    if search is not None:
+        added["search"] = search
+    rule = {
+        **_closed(
+            {
+                "if": {**_closed(asked), "minProperties": 1},
+                "then": {**_closed(added), "minProperties": 1},
+            }
+        ),
+        "required": ["if", "then"],
+    }
+    when = {**_list(rule, 0), "description": "What applies where other parameters have a value."}
+    schema = _closed({**several, **more, "zip": groups, "when": when})
+    needed = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if required and needed:
+        schema["anyOf"] = [{"required": needed}, {"required": ["zip"]}, {"required": ["when"]}]
+    return schema
+
+
+def _section(cls: type[Any]) -> dict[str, Schema]:
+    """Describe the fields of a dataclass, each by itself."""
+    hints = get_type_hints(cls, include_extras=True)
+    docs = parameter_texts(cls)
+    result = {}
+    for field in dataclasses.fields(cls):
+        schema = _hint_schema(hints[field.name])
+        if field.name in docs:
+            schema["description"] = docs[field.name]
+        if field.default is not dataclasses.MISSING:
+            schema["default"] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            schema["default"] = field.default_factory()
+        result[field.name] = schema
+    return result
+
+
+def _hint_schema(hint: Any) -> Schema:
+    """Describe a type; text may also be a variable of the environment."""
+    from pydantic import TypeAdapter
+
+    if hint == Entry:
+        return {"$ref": "#/$defs/inner"}
+    schema = TypeAdapter(hint).json_schema()
+    if all(isinstance(value, str) for value in schema.get("enum", [0])):
+        return {"anyOf": [schema, _VARIABLE]}
+    return schema
+
+
+def _value(schema: Schema) -> Schema:
+    return {key: one for key, one in schema.items() if key not in ("default", "description")}
+
+
+def _gridded(schema: Schema) -> Schema:
+    """Describe a value, a list of such values, or a range; in a mapping, each of its values."""
+    notes = {key: schema[key] for key in ("default", "description") if key in schema}
+    value = _value(schema)
+    inner = value.get("additionalProperties")
+    if isinstance(inner, dict):
+        value = {**value, "additionalProperties": _gridded(inner)}
+    reference = {"$ref": "#/$defs/range"}
+    return {"anyOf": [value, _list(value, 1), reference], **notes}
+
+
+_PARAMETER = re.compile(r"^(?P<names>[\w*]+(?:, [\w*]+)*) : ")
+
+
+def parameter_texts(cls: type[Any]) -> dict[str, str]:
+    """Read what the docstring of a class, or of one it is derived from, says of its parameters.
+
+    Examples
+    --------
+    >>> parameter_texts(TimingOptions)["repeats"]
+    'How often each search is timed.'
+    """
+    found: dict[str, list[str]] = {}
+    for base in reversed(cls.__mro__):
+        names: list[str] = []
+        section = ""
+        lines = inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines()
+        for line, after in zip(lines, [*lines[1:], ""], strict=True):
+            if after and set(after) == {"-"}:
+                section = line
+            heading = _PARAMETER.match(line)
+            if section not in ("Parameters", "Attributes"):
+                continue
+            if heading:
+                names = heading["names"].split(", ")
+                found |= {name: [] for name in names}
+            elif line.startswith(" "):
+                for name in names:
+                    found[name].append(line.strip())
+    return {name: " ".join(texts) for name, texts in found.items() if texts}
