@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from retrieval_eval.catalogue import catalogue_file, catalogue_names
 from retrieval_eval.combiners import COMBINERS
@@ -58,17 +58,20 @@ def sweep_schema() -> Schema:
         "encoders": _choice({name: f"encoder.{name}" for name in ENCODERS.names()}),
         "combiners": _choice({name: f"combiner.{name}" for name in COMBINERS.names()}, bare=False),
     }
+    label = {"label": _LABEL}
     for name in DATASETS.names():
-        parameters = DATASETS.load(name).Parameters
-        defs[f"dataset.{name}"] = _parameters(parameters, {"label": _LABEL})
-        defs[f"dataset.{name}.card"] = _parameters(parameters, {"label": _LABEL}, required=False)
+        key = f"dataset.{name}"
+        defs[key] = _parameters(key, DATASETS.load(name).Parameters, label)
+        defs[f"{key}.card"] = _optional(defs[key])
     for name in ENCODERS.names():
-        defs[f"encoder.{name}"] = _parameters(ENCODERS.load(name).Parameters, {"label": _LABEL})
+        key = f"encoder.{name}"
+        defs[key] = _parameters(key, ENCODERS.load(name).Parameters, label)
     texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     of = {"anyOf": [{"type": "string"}, texts], "description": "What is combined."}
     for name in COMBINERS.names():
-        own = _parameters(COMBINERS.load(name).Parameters, {"label": _LABEL, "of": of})
-        defs[f"combiner.{name}"] = {**own, "required": [*own.get("required", []), "of"]}
+        key = f"combiner.{name}"
+        own = _parameters(key, COMBINERS.load(name).Parameters, {**label, "of": of})
+        defs[key] = {**own, "required": ["of"]}
     backends = {name: name for name in INDEXES.names()}
     for name in catalogue_names("indexes"):
         backends[name] = index_specification(name)[0]
@@ -79,11 +82,12 @@ def sweep_schema() -> Schema:
         defs["indexes" if prefix == "index" else "inner"] = _choice(names, paths=True)
     for name in INDEXES.names():
         cls = INDEXES.load(name)
-        search = _parameters(cls.Search, {}, free=("index",))
-        extra = {"label": _LABEL, "search": {"anyOf": [search, {"type": "null"}]}}
-        for prefix, more in (("index", extra), ("inner", {})):
-            defs[f"{prefix}.{name}"] = _parameters(cls.Build, more)
-            defs[f"{prefix}.{name}.specified"] = _parameters(cls.Build, more, required=False)
+        defs[f"search.{name}"] = _parameters(f"search.{name}", cls.Search, {}, free=("index",))
+        search = {"anyOf": [{"$ref": f"#/$defs/search.{name}"}, {"type": "null"}]}
+        for prefix, more in (("index", {**label, "search": search}), ("inner", {})):
+            key = f"{prefix}.{name}"
+            defs[key] = _parameters(key, cls.Build, more)
+            defs[f"{key}.specified"] = _optional(defs[key])
     used = _used({"$defs": defs}, ("sources", "encoders", "combiners", "indexes"))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -107,7 +111,7 @@ def _used(schema: Schema, roots: tuple[str, ...]) -> set[str]:
         name = left.pop()
         if name not in found:
             found.add(name)
-            left += re.findall(r"'#/\$defs/([^']+)'", repr(schema["$defs"][name]))
+            left += re.findall(r"'#/\$defs/([^'/]+)", repr(schema["$defs"][name]))
     return found
 
 
@@ -151,8 +155,6 @@ def _top() -> dict[str, Schema]:
         if name in special:
             schema = special[name]
         else:
-            from typing import Annotated
-
             hint = Annotated[annotation, *field.metadata] if field.metadata else annotation
             schema = _hint_schema(hint)
         result[name] = {**schema, "description": docs.get(name, "")}
@@ -219,45 +221,41 @@ def _range() -> Schema:
     }
 
 
+def _optional(schema: Schema) -> Schema:
+    """Leave out what is required: something else gives it."""
+    return {key: one for key, one in schema.items() if key != "anyOf"}
+
+
 def _parameters(
-    cls: type[Any],
-    more: Mapping[str, Schema],
-    *,
-    required: bool = True,
-    free: tuple[str, ...] = (),
+    key: str, cls: type[Any], more: Mapping[str, Schema], free: tuple[str, ...] = ()
 ) -> Schema:
     """Describe the parameters of something: each a value, a grid or a range; ``zip``; ``when``."""
-    single = _section(cls)
-    single |= {name: {"type": "object"} for name in free if name in single}
-    several = {name: _gridded(one) for name, one in single.items()}
-    search = more.get("search")
-    zipped = {name: _list(_value(one), 1) for name, one in single.items()}
-    if search is not None:
-        zipped["search"] = _list({"type": "object"}, 1)
-    group = {**_closed(zipped), "minProperties": 2}
-    groups = {"anyOf": [group, _list(group, 1)], "description": "Parameters that vary together."}
-    plain = {"type": ["string", "number", "boolean", "null"]}
-    asked = {name: {"anyOf": [plain, _list(plain, 1)]} for name in single}
-    added: dict[str, Schema] = {**several, "zip": groups}
-    if search is not None:
-        added["search"] = search
-    rule = {
-        **_closed(
-            {
-                "if": {**_closed(asked), "minProperties": 1},
-                "then": {**_closed(added), "minProperties": 1},
-            }
-        ),
-        "required": ["if", "then"],
-    }
-    when = {**_list(rule, 0), "description": "What applies where other parameters have a value."}
-    schema = _closed({**several, **more, "zip": groups, "when": when})
+    single = _section(cls) | {name: {"type": "object"} for name in free}
+    properties = {**{name: _gridded(one) for name, one in single.items()}, **more}
+    several = [name for name in properties if name not in ("label", "of")]
+    if len(several) > 1:
+        zipped = {name: {"type": "array", "minItems": 1} for name in several}
+        zipped |= {name: _list(_value(one), 1) for name, one in single.items()}
+        group = {**_closed(zipped), "minProperties": 2}
+        own = {"$ref": f"#/$defs/{key}/properties/zip/anyOf/0"}
+        text = "Parameters that vary together: lists of equal length."
+        properties["zip"] = {"anyOf": [group, _list(own, 1)], "description": text}
+    if several:
+        plain = {"type": ["string", "number", "boolean", "null"]}
+        asked = _closed({name: {"anyOf": [plain, _list(plain, 1)]} for name in single})
+        kept = [*several, *(["zip"] if "zip" in properties else [])]
+        added = _closed({name: {"$ref": f"#/$defs/{key}/properties/{name}"} for name in kept})
+        parts = {"if": {**asked, "minProperties": 1}, "then": {**added, "minProperties": 1}}
+        rules = _list({**_closed(parts), "required": ["if", "then"]}, 0)
+        text = "What is added where other parameters have a value."
+        properties["when"] = {**rules, "description": text}
+    schema = _closed(properties)
     needed = [
         field.name
         for field in dataclasses.fields(cls)
         if field.default is field.default_factory is dataclasses.MISSING
     ]
-    if required and needed:
+    if needed:
         schema["anyOf"] = [{"required": needed}, {"required": ["zip"]}, {"required": ["when"]}]
     return schema
 
@@ -334,4 +332,9 @@ def parameter_texts(cls: type[Any]) -> dict[str, str]:
             elif line.startswith(" "):
                 for name in names:
                     found[name].append(line.strip())
-    return {name: " ".join(texts) for name, texts in found.items() if texts}
+    return {name: _plain(" ".join(texts)) for name, texts in found.items() if texts}
+
+
+def _plain(text: str) -> str:
+    """Take the markup of docstrings out."""
+    return re.sub(r"(?::\w+:)?(`+)~?(.+?)\1", r"'\2'", text)
