@@ -11,8 +11,10 @@ HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
 
+# Files of tests go to two processes: JOBS=1 for one, or more where there are more cores.
+JOBS ?= 2
 test: $(VENV)/test.stamp
-	$(VENV)/bin/python -m pytest -m "not slow and not backends"
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not backends"
 
 # The long versions of tests, such as 20,000 mutations of files.
 test-slow: $(VENV)/test.stamp

@@ -76,14 +76,14 @@ class SelectionReport:
     def _levels(self) -> Iterator[str]:
         options = self.selection.options
         if options.family == "each":
-            yield f"each answer by itself is wrong with a chance of at most {options.alpha:g}"
+            yield f"each certificate is false with a chance of at most {options.alpha:g}, by itself"
             return
-        for joint, words in ((False, "answers"), (True, "answers for all places at once")):
+        for joint, words in ((False, "any certificate"), (True, "any one for all datasets")):
             found = [answer for answer in self.selection.answers if answer.is_joint is joint]
             if found:
                 yield (
-                    f"{words}: any of them is wrong with a chance of at most {options.alpha:g} "
-                    f"(level of each test: {found[0].level:.4g})"
+                    f"the chance that {words} is false is at most {options.alpha:g}: each test is "
+                    f"at level {found[0].level:.4g}"
                 )
 
     def _sentence(self, answer: Answer) -> str:
@@ -180,25 +180,27 @@ class SelectionReport:
 
     def _candidates(self, answer: Answer) -> Table:
         columns = [
+            *([("dataset", False)] if answer.is_joint else []),
             ("encoder", False),
             ("configuration", False),
             ("outcome", False),
             ("cost", True),
-            *[
-                (f"{what}{f' {place}' if answer.is_joint else ''}", True)
-                for place in answer.places
-                for what in ("tuning difference", "p", "held-out difference", "p held out")
-            ],
+            ("tuning difference", True),
+            ("p", True),
+            ("held-out difference", True),
+            ("p held out", True),
             ("why", False),
         ]
         cells = []
         for one in (answer.reference, *answer.candidates):
-            line = [one.encoder, one.configuration, one.outcome, self._cost_in(one, answer)]
-            for place in range(len(answer.places)):
+            for place, where in enumerate(answer.places):
+                line = [str(where)] if answer.is_joint else []
+                line += [one.encoder, one.configuration, one.outcome, self._cost_in(one, answer)]
                 for part in (one.tuning, one.held_out):
-                    known = part[place] if part and one.outcome != "reference" else None
-                    line += _difference(known)
-            cells.append([*line, one.reason])
+                    line += _difference(
+                        part[place] if part and one.outcome != "reference" else None
+                    )
+                cells.append([*line, one.reason])
         return columns, cells
 
     def _cost_in(self, one: Candidate, answer: Answer) -> str:
@@ -230,7 +232,8 @@ class SelectionReport:
 
     def _sections(self) -> Iterator[tuple[str, Table]]:
         for answer in self.selection.answers:
-            yield f"candidates: {answer.title}", self._candidates(answer)
+            if answer.candidates:
+                yield f"candidates: {answer.title}", self._candidates(answer)
         for front in self.fronts:
             where = front.dataset if front.filter is None else f"{front.dataset}, {front.filter}"
             counts = f"{len(front.dominated)} dominated, {len(front.unmeasured)} without a figure"

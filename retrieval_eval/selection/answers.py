@@ -159,9 +159,7 @@ def _barrier(
     return None
 
 
-def answer_plan(
-    plan: Plan, options: SelectOptions, level: float, totals: Mapping[str, int]
-) -> Answer:
+def answer_plan(plan: Plan, options: SelectOptions, level: float) -> Answer:
     """Test what a plan asks for on held-out queries, and put everything into words.
 
     Parameters
@@ -172,8 +170,6 @@ def answer_plan(
         As for the plan.
     level : float
         Level of the tests.
-    totals : mapping of str to int
-        Number of queries of each dataset, both parts.
     """
     held = _held_out(plan, plan.sequence, options)
     p = _largest([one.p for one in held], len(plan.sequence))
@@ -194,7 +190,7 @@ def answer_plan(
     chosen = candidates[sequence[passed - 1]] if passed else None
     leader = _leader(plan, candidates, options)
     nearest = None if chosen is not None else _nearest(plan, candidates)
-    needed = _needed(plan, held, options, level, totals) if nearest and sequence else (None, None)
+    needed = _needed(plan, held, options, level) if nearest and sequence else (None, None)
     return Answer(
         places=tuple(group.place for group in plan.groups),
         encoder=plan.groups[0].encoder,
@@ -367,7 +363,6 @@ def _needed(
     held: Sequence[PartFigures],
     options: SelectOptions,
     level: float,
-    totals: Mapping[str, int],
 ) -> tuple[int | None, int | None]:
     """Count the queries that would show the first candidate of the sequence, all parts together."""
     if level >= _POWER:
@@ -385,7 +380,8 @@ def _needed(
             if options.rare_loss is not None:
                 share = options.margin / options.rare_loss
                 needed = max(needed, math.log(level) / math.log1p(-share))
-            found.append(needed * totals[group.place.dataset] / max(1, n))
+            both = len(group.held_out_reference) + group.tuning_queries
+            found.append(needed * both / len(group.held_out_reference))
     one, other = (
         None if any(math.isnan(count) for count in found) else math.ceil(max(found))
         for found in counts

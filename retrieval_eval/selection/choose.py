@@ -125,14 +125,13 @@ def select(
     list(tables.cells(datasets))  # an unknown dataset is told before its queries are missed
     parts = deal_queries(tables, datasets, tune, seed, tuning_queries)
     groups, left_out = find_groups(tables, options, datasets, parts)
-    totals = {dataset: sum(map(len, both)) for dataset, both in parts.items()}
     singles = [plan_of([group], options) for group in groups]
     answers = []
     for plans in (singles, joint_plans(groups, options)):
         # How many have something to test was settled by tuning queries.
         tested = sum(len(plan.sequence) > 0 for plan in plans)
         level = alpha / max(1, tested) if family == "all" else alpha
-        answers += [answer_plan(plan, options, level, totals) for plan in plans]
+        answers += [answer_plan(plan, options, level) for plan in plans]
     used = {group.place.dataset for group in groups}
     return Selection(
         options,

@@ -54,6 +54,8 @@ class Group:
         The reference beside itself, on tuning queries.
     held_out, held_out_reference : ndarray of float64, shapes (m, n) and (n,)
         Scores on held-out queries.
+    tuning_queries : int
+        How many there are.
     """
 
     place: Place
@@ -68,6 +70,7 @@ class Group:
     tuning_self: PartFigures
     held_out: Array
     held_out_reference: Array
+    tuning_queries: int
 
 
 def deal_queries(
@@ -270,6 +273,7 @@ def _group(
         tuning_self=measure_part(own[0][None], own[0], options.margin, None),
         held_out=parts[1],
         held_out_reference=own[1],
+        tuning_queries=len(own[0]),
     )
 
 
