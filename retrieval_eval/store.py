@@ -22,9 +22,23 @@ from typing import IO, Any
 
 from retrieval_eval.errors import InputError, RetrievalEvalError
 
-__all__ = ["Artefact", "Store", "digest", "file_digest", "fold_digests", "seal", "unseal"]
+__all__ = [
+    "MANIFEST",
+    "NOT_ARTEFACTS",
+    "Artefact",
+    "Store",
+    "digest",
+    "file_digest",
+    "fold_digests",
+    "seal",
+    "unseal",
+]
 
-_MANIFEST = "artefact.json"
+MANIFEST = "artefact.json"
+"""Name of the file that seals a folder."""
+
+NOT_ARTEFACTS = frozenset({"downloads", "locks", "tmp"})
+"""Folders of a store that hold something else than artefacts."""
 
 
 def digest(fields: Mapping[str, Any]) -> str:
@@ -58,7 +72,7 @@ def file_digest(path: Path) -> str:
 def _files(folder: Path) -> list[str]:
     """List the files below a folder, but for its manifest, as relative paths."""
     found = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted({path.relative_to(folder).as_posix() for path in found} - {_MANIFEST})
+    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST})
 
 
 def seal(folder: Path, meta: Mapping[str, Any]) -> None:
@@ -69,7 +83,7 @@ def seal(folder: Path, meta: Mapping[str, Any]) -> None:
     }
     body = {"meta": dict(meta), "files": files}
     text = json.dumps({**body, "blake2b": digest(body)}, indent=1, allow_nan=False)
-    (folder / _MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def unseal(folder: Path) -> tuple[dict[str, Any], int]:
@@ -87,7 +101,7 @@ def unseal(folder: Path) -> tuple[dict[str, Any], int]:
     InputError
         If the manifest is missing or unreadable, or a file is missing, extra or changed.
     """
-    manifest = folder / _MANIFEST
+    manifest = folder / MANIFEST
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         meta, files = content["meta"], content["files"]
@@ -103,7 +117,7 @@ def unseal(folder: Path) -> tuple[dict[str, Any], int]:
     for name, facts in files.items():
         path = folder / name
         if path.stat().st_size != facts["bytes"] or file_digest(path) != facts["blake2b"]:
-            raise InputError(f"{path}: content differs from the checksum in {_MANIFEST}")
+            raise InputError(f"{path}: content differs from the checksum in {MANIFEST}")
         total += int(facts["bytes"])
     return meta, total
 
@@ -162,6 +176,8 @@ class Store:
     ----------
     root : Path
         The folder; made when first written to.
+    report : callable, optional
+        Told, in a sentence, of each artefact that is damaged and made again.
 
     Examples
     --------
@@ -176,8 +192,9 @@ class Store:
     (True, False, 7)
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, report: Callable[[str], None] = lambda _text: None) -> None:
         self.root = root
+        self.report = report
 
     @classmethod
     def default(cls) -> Store:
@@ -199,6 +216,8 @@ class Store:
             meta, n_bytes = unseal(folder)
         except InputError:
             return None
+        with contextlib.suppress(OSError):
+            os.utime(folder / MANIFEST)  # says when it was last used
         return Artefact(key, folder, meta, n_bytes, fresh=False)
 
     def get_or_make(
@@ -244,6 +263,8 @@ class Store:
                 return found
             if found is not None:
                 shutil.rmtree(found.folder, ignore_errors=True)
+            elif target.is_dir():
+                self.report(f"{target}: was damaged since it was made, and is made again")
             scratch = self.root / "tmp" / (key if alone else f"{key}-{uuid.uuid4().hex[:8]}")
             if not resumable:
                 shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed

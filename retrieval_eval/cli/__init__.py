@@ -1,6 +1,7 @@
 """The command line: one file for each verb. It only builds objects and calls the Python API."""
 
 from retrieval_eval.cli import (
+    cache,
     compare,
     evaluate,
     fuse,
@@ -16,6 +17,7 @@ from retrieval_eval.cli.app import app, main
 
 __all__ = [
     "app",
+    "cache",
     "compare",
     "evaluate",
     "fuse",

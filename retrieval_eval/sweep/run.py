@@ -72,7 +72,8 @@ def run_sweep(
         If a library is not installed.
     """
     started, began = now(), perf_counter()
-    store = store or Store.default()
+    damage: list[str] = []
+    store = Store((store or Store.default()).root, damage.append)
     folder = Path(out) if out is not None else Path("results") / sweep.name
     check_target(folder)
     plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
@@ -87,7 +88,7 @@ def run_sweep(
         reasons = "; ".join(dict.fromkeys(outcome.message for outcome in outcomes))
         raise RetrievalEvalError(f"no row of the sweep could be run: {reasons}")
     comparisons = compare_rows(plan, outcomes)
-    notes = plan.notes()
+    notes = [*plan.notes(), *damage]
     notes += [note for _, _, one in comparisons for note in one.cautions]
     manifest = {
         "format": FORMAT,
