@@ -151,6 +151,14 @@ class Index(ABC):
         self._limit = ThreadLimit(None)
         self._last: tuple[str, BoundSearch] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.n:
+            raise TypeError(
+                "a built index cannot be pickled: save it, and load it where it is used"
+            )
+        settings = {"metric": self.metric, "seed": self.seed, "threads": self.threads}
+        return _made, (type(self), {**settings, **asdict(self.parameters)})
+
     # -- what a backend implements -------------------------------------------------------------
 
     @abstractmethod
@@ -615,3 +623,8 @@ class Index(ABC):
         if any_zero:
             norms[zero] = 1.0
         return prepared / norms[:, None].astype(np.float32), zero if any_zero else None
+
+
+def _made(cls: type[Index], settings: Mapping[str, Any]) -> Index:
+    """Construct an index again, in another process."""
+    return cls(**settings)

@@ -69,6 +69,9 @@ class Built:
         """What could not be measured, and why; else empty."""
         return str(self.artefact.meta["message"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "index"}
+
     def close(self) -> None:
         """Close the index, if it was needed."""
         if "index" in self.__dict__:

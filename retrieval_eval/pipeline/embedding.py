@@ -36,6 +36,8 @@ class Embeddings:
         Seconds that encoding took, when it was done; all parts together if it was interrupted.
     facts : mapping
         What else it cost, such as tokens that were paid for.
+    artefacts : tuple of Artefact
+        Documents and queries in the store. Another process gets these, not the vectors.
     """
 
     documents: Any
@@ -45,6 +47,26 @@ class Embeddings:
     documents_s: float
     queries_s: float
     facts: Mapping[str, float]
+    artefacts: tuple[Artefact, Artefact]
+
+    @classmethod
+    def of(cls, documents: Artefact, queries: Artefact) -> Embeddings:
+        """Map two artefacts into memory."""
+        used = [documents.meta["usage"], queries.meta["usage"]]
+        names = sorted({name for usage in used for name in usage})
+        return cls(
+            read_embeddings(documents.folder, documents.meta),
+            read_embeddings(queries.folder, queries.meta),
+            documents.key,
+            queries.key,
+            documents.meta["seconds"],
+            queries.meta["seconds"],
+            {name: sum(usage.get(name, 0) for usage in used) for name in names},
+            (documents, queries),
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Embeddings.of, self.artefacts
 
     @property
     def sparse(self) -> bool:
@@ -124,19 +146,7 @@ def embed(
     finally:
         for one in fitted:
             one.close()
-    costs = {*documents.meta["usage"], *queries.meta["usage"]}
-    return Embeddings(
-        read_embeddings(documents.folder, documents.meta),
-        read_embeddings(queries.folder, queries.meta),
-        documents.key,
-        queries.key,
-        documents.meta["seconds"],
-        queries.meta["seconds"],
-        {
-            name: documents.meta["usage"].get(name, 0) + queries.meta["usage"].get(name, 0)
-            for name in sorted(costs)
-        },
-    )
+    return Embeddings.of(documents, queries)
 
 
 def check_texts(dataset: Dataset, encoder: Encoder) -> None:
