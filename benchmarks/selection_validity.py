@@ -52,11 +52,10 @@ def shifted(rng: np.random.Generator, scores: Array, n: int, m: int) -> tuple[Ar
 
 def scaled(rng: np.random.Generator, scores: Array, n: int, m: int) -> tuple[Array, Array]:
     """Systems worse than one of the best, their differences scaled to lose exactly the margin."""
-    topics, systems = scores.shape
     reference = np.argsort(scores.mean(axis=0))[-1 - rng.integers(3)]
     lost = scores[:, reference].mean() - scores.mean(axis=0)
     others = np.resize(rng.permutation(np.flatnonzero(lost > 0.001)), m)
-    drawn = scores[rng.integers(topics, size=n)]
+    drawn = scores[rng.integers(len(scores), size=n)]
     between = drawn[:, others].T - drawn[:, reference]
     return drawn[:, reference] + between * (MARGIN / lost[others])[:, None], drawn[:, reference]
 
@@ -77,8 +76,9 @@ def pure_noise(rng: np.random.Generator, scores: Array, n: int, m: int) -> tuple
 
 
 def rare(rng: np.random.Generator, scores: Array, n: int, m: int) -> tuple[Array, Array]:
-    """Each loses 1.0 on a share of queries that is the margin, and nothing on others; made up."""
-    return 1.0 - (rng.random((m, n)) < MARGIN), np.ones(n)
+    """Each loses the best score on few queries, the margin in the mean, and nothing on others."""
+    best = scores.max()
+    return best - best * (rng.random((m, n)) < MARGIN / best), np.full(n, best)
 
 
 NULLS: dict[str, Callable[[np.random.Generator, Array, int, int], tuple[Array, Array]]] = {

@@ -30,6 +30,7 @@ __all__ = [
     "digest",
     "file_digest",
     "fold_digests",
+    "locked",
     "seal",
     "unseal",
 ]
@@ -116,10 +117,37 @@ def unseal(folder: Path) -> tuple[dict[str, Any], int]:
     total = 0
     for name, facts in files.items():
         path = folder / name
-        if path.stat().st_size != facts["bytes"] or file_digest(path) != facts["blake2b"]:
+        try:
+            same = path.stat().st_size == facts["bytes"] and file_digest(path) == facts["blake2b"]
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        if not same:
             raise InputError(f"{path}: content differs from the checksum in {MANIFEST}")
         total += int(facts["bytes"])
     return meta, total
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock of a path; wait for whoever holds it.
+
+    Parameters
+    ----------
+    path : Path
+        A file that is made, and removed when the lock is given up.
+
+    Yields
+    ------
+    bool
+        Whether the lock is held: False where the system has none.
+    """
+    stream = _lock(path)
+    try:
+        yield stream is not None
+    finally:
+        if stream is not None:
+            path.unlink(missing_ok=True)
+            stream.close()
 
 
 def _lock(path: Path) -> IO[bytes] | None:
@@ -278,18 +306,14 @@ class Store:
         try:
             for folder in (path.parent, self.root / "tmp", parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            stream = _lock(path)
+            path.touch()
         except OSError as error:
             raise RetrievalEvalError(
                 f"{self.root}: the cache cannot be written to: {error}; "
                 "set RETRIEVAL_EVAL_CACHE to a folder of yours"
             ) from error
-        try:
-            yield stream is not None
-        finally:
-            if stream is not None:
-                path.unlink(missing_ok=True)
-                stream.close()
+        with locked(path) as alone:
+            yield alone
 
     def _make(
         self,

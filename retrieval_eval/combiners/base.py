@@ -137,8 +137,8 @@ class Combiner(ABC):
         """Raise :class:`MissingExtraError` if a library it needs is not installed."""
         require(self._where, self.requires)
 
-    def check(self, n_inputs: int) -> None:
-        """Raise :class:`InputError` if this combiner cannot take so many runs."""
+    def check(self, n_inputs: int, names: Sequence[str] | None = None) -> None:
+        """Raise :class:`InputError` if this combiner cannot take so many runs, of such names."""
         fewest, most = self.inputs
         if n_inputs < fewest or (most is not None and n_inputs > most):
             wanted = str(fewest) if most == fewest else f"{fewest} or more"
@@ -146,6 +146,9 @@ class Combiner(ABC):
                 wanted = f"{fewest} to {most}"
             runs = "run" if wanted == "1" else "runs"
             raise InputError(f"{self._where} takes {wanted} {runs}, got {n_inputs}")
+
+    def check_queries(self, n_queries: int) -> None:
+        """Raise :class:`InputError` if this combiner cannot work with so many judged queries."""
 
     @abstractmethod
     def combine(self, runs: Sequence[Run], context: CombineContext) -> Combined:

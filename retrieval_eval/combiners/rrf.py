@@ -118,11 +118,11 @@ class ReciprocalRankCombiner(Combiner):
             "weights": self._weights,
         }
 
-    def check(self, n_inputs: int) -> None:
+    def check(self, n_inputs: int, names: Sequence[str] | None = None) -> None:
         """Refuse another number of runs than of weights."""
-        super().check(n_inputs)
+        super().check(n_inputs, names)
         if self._weights is not None:
-            read_weights(self._weights, None, n_inputs, self._where)
+            read_weights(self._weights, names, n_inputs, self._where)
 
     def combine(self, runs: Sequence[Run], context: CombineContext) -> Combined:
         """Fuse runs by their ranks."""

@@ -159,15 +159,23 @@ class WeightedCombiner(Combiner):
         kept = {key: value for key, value in fields.items() if key not in _OF_TUNING}
         return {**kept, "weights": self._weights}
 
-    def check(self, n_inputs: int) -> None:
+    def check(self, n_inputs: int, names: Sequence[str] | None = None) -> None:
         """Refuse another number of runs than of weights, and fewer points than runs."""
-        super().check(n_inputs)
+        super().check(n_inputs, names)
         if self._weights is not None:
-            read_weights(self._weights, None, n_inputs, self._where)
+            read_weights(self._weights, names, n_inputs, self._where)
         elif self.parameters.points <= n_inputs:
             raise InputError(
                 f"{self._where}: points is {self.parameters.points}, too few to try each of "
                 f"{n_inputs} runs alone and all together: at least {n_inputs + 1}"
+            )
+
+    def check_queries(self, n_queries: int) -> None:
+        """Refuse more folds than queries, if weights are to be tuned."""
+        if self._weights is None and self.parameters.folds > n_queries:
+            raise InputError(
+                f"{self._where}: folds is {self.parameters.folds}, but there are {n_queries} "
+                "judged queries: lower it"
             )
 
     def combine(self, runs: Sequence[Run], context: CombineContext) -> Combined:

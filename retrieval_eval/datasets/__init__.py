@@ -105,7 +105,7 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> NamedDatase
     Parameters
     ----------
     name : str
-        A card of the folder ``datasets/``, the path of a folder in BEIR's layout, the name of a
+        The path of a folder in BEIR's layout, a card of the folder ``datasets/``, the name of a
         source, or "module:Class".
     where : str, optional
         File and key where the name stands, for messages.
@@ -118,6 +118,8 @@ def dataset_source(name: str, where: str = "", **parameters: Any) -> NamedDatase
         If nothing answers to the name, or a card is not as it should be.
     """
     card_path = catalogue_file("datasets", name)
+    if any(Path(name).glob("corpus.jsonl*")):
+        card_path = None  # a folder of that name at hand is meant, not a card
     if card_path is not None:
         card = read_card(card_path)
         source = DATASETS.load(card.source, str(card_path))

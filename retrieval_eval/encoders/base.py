@@ -46,6 +46,8 @@ class Encoder(ABC):
         Import name of each optional library, and the extra that installs it.
     distributions : tuple of str
         Distributions whose versions can change the vectors; part of the cache key.
+    recipe : int
+        Raised whenever the encoder's own code changes the vectors; part of the cache key.
     needs_fit : bool
         Whether the vectors depend on the corpus, through :meth:`fit`. May depend on parameters.
     sparse : bool
@@ -67,6 +69,7 @@ class Encoder(ABC):
     Parameters: ClassVar[type[Any]] = NoParameters
     requires: ClassVar[Mapping[str, str]] = {}
     distributions: ClassVar[tuple[str, ...]] = ()
+    recipe: ClassVar[int] = 1
     needs_fit: bool = False
     sparse: ClassVar[bool] = False
     reads_vectors: ClassVar[bool] = False

@@ -54,6 +54,7 @@ def neighbour_recall(
     metric: Metric,
     *,
     allowed: NDArray[np.bool_] | None = None,
+    neighbours: NDArray[np.int64] | None = None,
     tolerance: float | None = None,
 ) -> NDArray[np.float64]:
     """Share of the true k nearest neighbours among the first k hits, for each query, by score.
@@ -79,6 +80,9 @@ def neighbour_recall(
     allowed : ndarray of bool, shape (n,), optional
         The filter that all these queries were searched with; by default none. The denominator is
         k, or the number of allowed documents if that is smaller, so that 1 can be reached.
+    neighbours : ndarray of int64, shape (q,), optional
+        How many true neighbours each query has, where some have fewer than that: sparse vectors
+        that share no term are no neighbours.
     tolerance : float, optional
         How far below the threshold a score may lie, *relative* to a scale: the threshold itself
         under 'l2' (a squared distance), 1 under 'cosine', the product of the query's norm and the
@@ -113,7 +117,7 @@ def neighbour_recall(
     if not 0 <= tolerance < np.inf:
         raise InputError(f"tolerance is {tolerance}: it must be a finite number, at least 0")
     good = _distinct(ids)
-    neighbours = k
+    most = k
     if allowed is not None:
         if allowed.dtype != np.bool_ or allowed.shape != (documents.shape[0],):
             raise InputError(
@@ -121,7 +125,7 @@ def neighbour_recall(
                 "documents, "
                 f"got {allowed.dtype} {allowed.shape}"
             )
-        neighbours = min(k, int(np.count_nonzero(allowed)))
+        most = min(k, int(np.count_nonzero(allowed)))
         good &= allowed[np.maximum(ids, 0)]
     if metric == "l2":
         slack = tolerance * np.abs(threshold)
@@ -132,7 +136,8 @@ def neighbour_recall(
     none = np.isneginf(threshold)
     least = np.where(none, np.inf, threshold) - np.where(none, 0.0, slack)
     good &= true_scores(documents, queries, ids, metric) >= least[:, None]
-    return _share(good, np.where(none, 0, neighbours))
+    counts = np.full(len(ids), most) if neighbours is None else np.minimum(neighbours, most)
+    return _share(good, np.where(none, 0, counts))
 
 
 def neighbour_recall_by_id(hits: Hits, true_ids: NDArray[np.int64], k: int) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["exact_sparse_neighbours"]
 
+_QUERIES = 256  # scored together
+
 
 def exact_sparse_neighbours(
     documents: csr_array,
@@ -39,7 +41,8 @@ def exact_sparse_neighbours(
     allowed : ndarray of bool, shape (n,), optional
         Which documents may be neighbours; by default all.
     budget_bytes : int, default 512 MiB
-        Memory for the scores of a block of queries, at least those of one query.
+        Memory for the scores of a block of documents with up to 256 queries; at least those of one
+        document.
 
     Returns
     -------
@@ -66,17 +69,24 @@ def exact_sparse_neighbours(
         raise InputError(f"metric is {metric!r}: sparse vectors are compared by 'ip' only")
     if not 1 <= k <= n:
         raise InputError(f"k is {k}: it must be between 1 and the number of documents, {n}")
-    columns = documents.astype(np.float64).T.tocsr()
+    asked = queries.astype(np.float64)
     ids = np.full((queries.shape[0], k), -1, dtype=np.int64)
     scores = np.full(ids.shape, -np.inf)
-    for rows in blocks(queries.shape[0], 24 * n, budget_bytes):
-        found = (queries[rows].astype(np.float64) @ columns).toarray()
-        found[found <= 0] = -np.inf
-        if allowed is not None:
-            found[:, ~allowed] = -np.inf
-        kth = np.partition(found, n - k, axis=1)[:, n - k]
-        for place, row in enumerate(range(rows.start, rows.stop)):
-            candidates = np.flatnonzero((found[place] >= kth[place]) & (found[place] > 0))
-            best = candidates[np.argsort(-found[place, candidates], kind="stable")][:k]
-            ids[row, : len(best)], scores[row, : len(best)] = best, found[place, best]
+    for rows in blocks(queries.shape[0], 1, _QUERIES):
+        per_document = 24 * (rows.stop - rows.start)
+        for part in blocks(n, per_document, budget_bytes):
+            # A block at a time in float64: the corpus itself is never copied.
+            found = (asked[rows] @ documents[part].astype(np.float64).T).toarray()
+            found[found <= 0] = -np.inf
+            if allowed is not None:
+                found[:, ~allowed[part]] = -np.inf
+            for place, row in enumerate(range(rows.start, rows.stop)):
+                better = np.flatnonzero(found[place] > scores[row, -1])
+                if len(better) > k:
+                    kth = np.partition(found[place, better], len(better) - k)[len(better) - k]
+                    better = better[found[place, better] >= kth]
+                every = np.concatenate([scores[row], found[place, better]])
+                names = np.concatenate([ids[row], part.start + better])
+                best = np.argsort(-every, kind="stable")[:k]  # on a tie the lower row stays first
+                scores[row], ids[row] = every[best], names[best]
     return ids, scores

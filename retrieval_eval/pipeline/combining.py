@@ -47,7 +47,7 @@ def combine(
     dataset: Dataset,
     combiner: Combiner,
     identity: Mapping[str, Any],
-    parts: Sequence[tuple[str, Run]],
+    parts: Sequence[tuple[str, str, Run]],
     *,
     qrels: Qrels,
     k: int,
@@ -66,8 +66,8 @@ def combine(
         How.
     identity : mapping
         What ``combiner.identity()`` returned: it may take a while.
-    parts : sequence of (str, Run)
-        Keys in the store, and runs.
+    parts : sequence of (str, str, Run)
+        Names, keys in the store, and runs.
     qrels : Qrels
         The judgments, for a combiner that tunes itself.
     k : int
@@ -78,7 +78,7 @@ def combine(
         What the run is called.
     """
     fields = {
-        "parts": [key for key, _ in parts],
+        "parts": [[label, key] for label, key, _ in parts],
         "combiner": dict(identity),
         "code": own_code(type(combiner)),
         "versions": library_versions(*combiner.distributions),
@@ -103,7 +103,8 @@ def combine(
             name=name,
         )
         began = perf_counter()
-        combined = combiner.combine([run for _, run in parts], context)
+        runs = [replace(run, name=label) for label, _, run in parts]
+        combined = combiner.combine(runs, context)
         seconds = perf_counter() - began
         combined.run.to_file(folder / "run.parquet")
         return {"facts": combined.facts, "seconds": seconds}

@@ -124,12 +124,15 @@ def embed(
             "kind": kind,
             "encoder": identity,
             "code": own_code(type(encoder)),
-            "versions": library_versions(*encoder.distributions),
+            "recipe": encoder.recipe,
+            "versions": _versions(encoder),
             "fitted_on": dataset.corpus_fingerprint if encoder.needs_fit else None,
             "stored": kept,
         }
 
         def make(folder: Path) -> Mapping[str, Any]:
+            if kind == "query":
+                ready()  # fitting is part of encoding the documents
             rows = Growing(folder, len(texts), kept, encoder.commit_s)
             return _write(rows, ready(), kind, ids, texts, advance)
 
@@ -164,6 +167,12 @@ def check_texts(dataset: Dataset, encoder: Encoder) -> None:
         )
 
 
+def _versions(encoder: Encoder) -> dict[str, str]:
+    """Return the versions that can change vectors; Python's own can not."""
+    found = library_versions(*encoder.distributions)
+    return {name: text for name, text in found.items() if name != "python"}
+
+
 def _write(
     rows: Growing,
     encoder: Encoder,
@@ -195,7 +204,10 @@ def _write(
                     zero_allowed=encoder.zero_means_no_match or encoder.sparse,
                     first_row=rows.done,
                 )
-                rows.append(block)
+                try:
+                    rows.append(block)
+                except InputError as error:
+                    raise InputError(f"{where}: {error}") from None
                 advance(block.shape[0])
         finally:
             rows.commit(cost())

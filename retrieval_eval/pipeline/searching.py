@@ -127,6 +127,7 @@ def search(
             neighbours,
             index.metric,
             allowed=allowed,
+            neighbours=np.isfinite(truth.scores[:, :neighbours]).sum(axis=1),
         )
         times = None
         if timing is not None:

@@ -6,12 +6,13 @@ who goes on later cuts the file at that length. So the bytes do not depend on in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,8 @@ class Growing:
         self._rows = rows
         self._stored = stored
         self._commit_s = commit_s
-        self._files: dict[str, IO[bytes]] = {}
+        self._files: dict[str, Any] = {}
+        self._lengths: dict[str, int] = {}  # of whole blocks: an interrupted write does not count
         self._n_values = 0
         self.done = 0
         self.shape_1: int | None = None
@@ -76,7 +78,8 @@ class Growing:
             return
         for name, length in lengths.items():
             os.truncate(self._folder / name, length)
-            self._files[name] = (self._folder / name).open("ab")
+            self._files[name] = (self._folder / name).open("ab", buffering=0)
+        self._lengths = lengths
         self.done, self.shape_1 = state["rows"], state["dimension"]
         self._n_values, self.facts = state["values"], state["facts"]
 
@@ -98,22 +101,31 @@ class Growing:
                 f"expected {self._rows} vectors of dimension {self.shape_1}, got "
                 f"{block.shape[0]} of dimension {block.shape[1]} after {self.done}"
             )
+        n_values = 0
         if isinstance(block, np.ndarray):
             self._write(_DENSE, self._dense(block))
         else:
+            n_values = int(block.indptr[-1])
             self._write(_DATA, block.data.astype(np.float32))
             self._write(_INDICES, block.indices.astype(np.int32))
             self._write(_ENDS, self._n_values + block.indptr[1:].astype(np.int64))
-            self._n_values += int(block.indptr[-1])
-        self.done += block.shape[0]
+        lengths = {name: stream.tell() for name, stream in self._files.items()}
+        whole = self.done + block.shape[0], self._n_values + n_values, lengths
+        self.done, self._n_values, self._lengths = whole
         if perf_counter() - self._since >= self._commit_s:
             self.commit()
 
     def _dense(self, block: NDArray[np.float32]) -> NDArray[np.floating]:
         if self._stored == "float32":
             return np.ascontiguousarray(block, dtype=np.float32)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             small = np.ascontiguousarray(block, dtype=np.float16)
+        lost = block.any(axis=1) & ~small.any(axis=1)
+        if lost.any():
+            row = self.done + int(np.flatnonzero(lost)[0])
+            raise InputError(
+                f"row {row}: every value is below the range of float16 (6e-8): keep float32"
+            )
         if not np.isfinite(small).all():
             row = self.done + int(np.flatnonzero(~np.isfinite(small).all(axis=1))[0])
             raise InputError(
@@ -128,13 +140,16 @@ class Growing:
         header = {"descr": dtype.str, "fortran_order": False, "shape": (self._rows, d)}
         np.lib.format.write_array_header_1_0(stream, header)
 
-    def _open(self, name: str) -> IO[bytes]:
+    def _open(self, name: str) -> Any:
         if name not in self._files:
-            self._files[name] = (self._folder / name).open("ab")
+            self._files[name] = (self._folder / name).open("ab", buffering=0)
         return self._files[name]
 
     def _write(self, name: str, values: NDArray[Any]) -> None:
-        self._open(name).write(values.data if values.size else b"")
+        left = values.reshape(-1).view(np.uint8).data if values.size else memoryview(b"")
+        while len(left):  # a write may take less than it is given
+            left = left[self._open(name).write(left) :]
+        self._open(name)
 
     def commit(self, facts: Mapping[str, float] | None = None) -> None:
         """Force what is there to the disk, then note its length, and what it has cost."""
@@ -143,14 +158,13 @@ class Growing:
         for name, value in (facts or {}).items():
             self.facts[name] = self.facts.get(name, 0) + value
         for stream in self._files.values():
-            stream.flush()
             os.fsync(stream.fileno())
         state = {
             "rows": self.done,
             "dimension": self.shape_1,
             "values": self._n_values,
             "facts": self.facts,
-            "files": {name: stream.tell() for name, stream in self._files.items()},
+            "files": self._lengths,
         }
         scratch = self._folder / f"{_PROGRESS}.new"
         with scratch.open("wb") as notes:
@@ -163,11 +177,15 @@ class Growing:
     def close(self) -> None:
         """Close the files."""
         for stream in self._files.values():
-            stream.close()
+            with contextlib.suppress(OSError):  # a full disk was reported where it was written to
+                stream.close()
 
     def finish(self) -> Mapping[str, Any]:
         """Take the notes away that only an interrupted one needs; return what to record."""
         self.close()
+        for name, length in self._lengths.items():
+            if (self._folder / name).stat().st_size != length:
+                raise OSError(f"{self._folder / name}: was changed while it was written")
         (self._folder / _PROGRESS).unlink(missing_ok=True)
         return {"shape": [self.done, self.shape_1], "values": self._n_values, **self.facts}
 

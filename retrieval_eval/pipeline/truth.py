@@ -16,6 +16,9 @@ from retrieval_eval.store import Store, fold_digests
 
 __all__ = ["Truth", "find_truth"]
 
+_RECIPE = 1
+"""Raised whenever the search finds something else."""
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:
@@ -61,6 +64,7 @@ def find_truth(
         "queries": embeddings.queries_key,
         "metric": metric,
         "k": k,
+        "recipe": _RECIPE,
     }
 
     def make(folder: Path) -> Mapping[str, Any]:

@@ -60,8 +60,8 @@ def find_column(name: str, columns: Iterable[str], kind: str, where: str) -> str
 
     Examples
     --------
-    >>> find_column("ndcg@10", ["nDCG@10"], "measure", "")
-    'nDCG@10'
+    >>> find_column("AP(rel=1)@100", ["AP@100"], "measure", "")
+    'AP@100'
     """
     known = list(columns)
     if name in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from retrieval_eval.combiners import COMBINERS
@@ -10,7 +11,7 @@ from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.parameters import Entry, parse_entry
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import digest
-from retrieval_eval.sweep.choices import why_missing
+from retrieval_eval.sweep.choices import refuse_repeats, why_missing
 from retrieval_eval.sweep.config import Sweep, located
 from retrieval_eval.sweep.expand import expand_entry
 from retrieval_eval.sweep.rows import (
@@ -34,19 +35,29 @@ def combiner_choices(entry: Entry, place: int) -> list[CombinerChoice]:
         For an unknown combiner or parameter, or if ``of`` does not name what it takes.
     """
     name, parameters = parse_entry(entry)
+    cls = COMBINERS.load(name)
     of = parameters.pop("of", None)
     wanted = [of] if isinstance(of, str) else of
+    known = {
+        "of",
+        "label",
+        "zip",
+        "when",
+        *(one.name for one in dataclasses.fields(cls.Parameters)),
+    }
+    for key in parameters:
+        if key not in known:
+            raise unknown_name("parameter", key, known, f"combiner {name!r}")
     if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
         raise InputError(
             f"combine: {name!r}: of is {of!r}: name what to combine, such as of: [bm25, minilm]"
         )
-    cls = COMBINERS.load(name)
     choices = []
     expanded = expand_entry({name: parameters})
     called = expanded.label or name
     for point in expanded.points:
         combiner = cls(**point)
-        combiner.check(len(wanted))
+        combiner.check(len(wanted), wanted)
         named = expanded.varying(point) if expanded.label else point
         shown = shown_parameters(called, named)
         missing = why_missing(combiner)
@@ -69,6 +80,14 @@ def combined_rows(
         If a choice names what is not there, or what stands for several rows.
     """
     found: list[CombinedRow] = []
+    refuse_repeats("combination", [choice.shown for choice in choices])
+    labels = {row.encoder.label for row in rows}
+    for choice in choices:
+        if choice.shown in labels:
+            with located("combine", choice.place):
+                raise InputError(
+                    f"combination {choice.shown!r} has the name of an encoder: label it otherwise"
+                )
     for view in views:
         mine: list[AnyRow] = [row for row in rows if row.view is view]
         for choice in choices:
@@ -78,12 +97,11 @@ def combined_rows(
                         f"combiner {choice.name!r} reads texts, and dataset {dataset.name!r} has "
                         "vectors alone"
                     )
+                choice.combiner.check_queries(len(view.qrels.query_ids))
                 parts = tuple(_find(name, mine) for name in choice.of)
                 if len(set(parts)) != len(parts):
                     raise InputError(f"combiner {choice.name!r} combines a row with itself")
                 row = _combined(sweep, dataset, view, choice, parts)
-                if any(row.row_id == other.row_id for other in mine):
-                    raise InputError(f"combination {choice.shown!r} stands in the sweep twice")
                 mine.append(row)
                 found.append(row)
     return found

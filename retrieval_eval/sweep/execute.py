@@ -227,11 +227,11 @@ def _combine(
     evaluator: Evaluator,
 ) -> Outcome:
     parts = []
-    for part in row.parts:
+    for label, part in zip(row.choice.of, row.parts, strict=True):
         outcome = outcomes[id(part)]
         made = outcome.searched or outcome.combined
         if made is not None and outcome.run is not None:
-            parts.append((made.key, outcome.run))
+            parts.append((label, made.key, outcome.run))
     combined = combine(
         store,
         row.dataset,

@@ -110,20 +110,24 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
     refuse_repeats("index", [f"{i.shown} {s}" for i in indexes for s, _ in i.settings])
     pairs = _pairs(sweep, encoders, indexes)
     with located("compare", "reference"):
-        reference = find_reference(sweep.compare.reference, indexes)
+        dense = [index for index in indexes if index.index.takes == "dense"]
+        reference = find_reference(sweep.compare.reference, dense or indexes)
+        if not dense:
+            reference = reference or _own(None, indexes)
     if not skip_unavailable:
         used: list[EncoderChoice | IndexChoice | CombinerChoice]
         used = [*encoders, *indexes, *combiners]
         for choice in used:
             choice.require()
     datasets = [source.load(store) for source in sources]
-    refuse_repeats("dataset", [dataset.name for dataset in datasets])
+    with located("datasets"):
+        refuse_repeats("dataset", [dataset.name for dataset in datasets])
     rows: list[AnyRow] = []
     for dataset in datasets:
         views = _views(sweep, dataset)
         _check_sizes(sweep, dataset, pairs)
         mine = [
-            _row(sweep, dataset, encoder, index, shown, setting, view, reference)
+            _row(sweep, dataset, encoder, index, shown, setting, view, _own(reference, its_indexes))
             for encoder, its_indexes in pairs
             for index in its_indexes
             for shown, setting in index.settings
@@ -133,6 +137,13 @@ def make_plan(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> Plan:
         rows += combined_rows(sweep, dataset, views, mine, combiners)
     sweep = sweep.model_copy(update={"measures": measures})
     return Plan(sweep, tuple(rows), reference)
+
+
+def _own(reference: str | None, indexes: Sequence[IndexChoice]) -> str | None:
+    """Return an encoder's reference; sparse vectors have an exact index of their own, the first."""
+    if all(index.index.takes == "sparse" for index in indexes):
+        return f"{indexes[0].shown} {indexes[0].settings[0][0]}".strip()
+    return reference
 
 
 Pairs = Sequence[tuple[EncoderChoice, Sequence[IndexChoice]]]
@@ -247,8 +258,7 @@ def _row(
     columns = index.index.attribute_columns()
     if columns:
         fields["attributes"] = Attributes.of(dataset.attribute_table(columns)).fingerprint
-    # Sparse vectors have one index, and it is exact: nothing else could be their reference.
-    is_reference = index.index.takes == "sparse" or (f"{index.shown} {shown}".strip() == reference)
+    is_reference = f"{index.shown} {shown}".strip() == reference
     return Row(digest(fields), dataset, encoder, index, shown, setting, view, is_reference)
 
 

@@ -12,7 +12,7 @@ from retrieval_eval.combiners import Combiner
 from retrieval_eval.encoders import Encoder
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.indexes import Index
-from retrieval_eval.store import Store, digest
+from retrieval_eval.store import Store, digest, locked
 from retrieval_eval.sweep.compare import compare_rows
 from retrieval_eval.sweep.config import Sweep
 from retrieval_eval.sweep.execute import find_all_health, run_plan
@@ -71,12 +71,20 @@ def run_sweep(
     MissingExtraError
         If a library is not installed.
     """
-    started, began = now(), perf_counter()
     damage: list[str] = []
     store = Store((store or Store.default()).root, damage.append)
     folder = Path(out) if out is not None else Path("results") / sweep.name
     check_target(folder)
     plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Of two runs into one folder the second waits, and finds what the first has done.
+    with locked(folder.parent / f".{folder.name}.lock"):
+        return _run(plan, store, folder, progress=progress, damage=damage)
+
+
+def _run(plan: Plan, store: Store, folder: Path, *, progress: bool, damage: list[str]) -> Results:
+    started, began = now(), perf_counter()
+    check_target(folder)
     facts = _facts(plan)
     key = digest(facts)
     if is_finished(folder, key):
@@ -93,7 +101,7 @@ def run_sweep(
     manifest = {
         "format": FORMAT,
         "sweep_key": key,
-        "name": sweep.name,
+        "name": plan.sweep.name,
         "started": started,
         "created": now(),
         "seconds": round(perf_counter() - began, 1),

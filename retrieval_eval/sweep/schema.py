@@ -24,9 +24,13 @@ __all__ = ["parameter_texts", "sweep_schema"]
 
 Schema = dict[str, Any]
 
-_VARIABLE = {"type": "string", "pattern": r"\$\{"}
-_OWN = {"type": "string", "pattern": "^[^/: ]+:[^/: ]+$", "description": "module:Class of your own"}
-_LABEL = {"type": ["string", "number"], "description": "What tables call the entry."}
+_VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
+_OWN: Schema = {
+    "type": "string",
+    "pattern": "^[^/: ]+:[^/: ]+$",
+    "description": "module:Class of your own",
+}
+_LABEL: Schema = {"type": ["string", "number"], "description": "What tables call the entry."}
 
 
 def sweep_schema() -> Schema:
@@ -46,10 +50,11 @@ def sweep_schema() -> Schema:
     """
     defs: dict[str, Schema] = {
         "range": _range(),
+        "anything": {"type": "object"},
         "sources": _choice(
             {name: f"dataset.{name}" for name in DATASETS.names()}
             | {
-                name: f"dataset.{_source(name)}.card"
+                name: _source(name)
                 for name in catalogue_names("datasets")
                 if name not in DATASETS.names()
             },
@@ -66,19 +71,18 @@ def sweep_schema() -> Schema:
     for name in ENCODERS.names():
         key = f"encoder.{name}"
         defs[key] = _parameters(key, ENCODERS.load(name).Parameters, label)
-    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-    of = {"anyOf": [{"type": "string"}, texts], "description": "What is combined."}
+    texts: Schema = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    of: Schema = {"anyOf": [{"type": "string"}, texts], "description": "What is combined."}
     for name in COMBINERS.names():
         key = f"combiner.{name}"
         own = _parameters(key, COMBINERS.load(name).Parameters, {**label, "of": of})
         defs[key] = {**own, "required": ["of"]}
-    backends = {name: name for name in INDEXES.names()}
-    for name in catalogue_names("indexes"):
-        backends[name] = index_specification(name)[0]
+    backends = {name: index_specification(name)[0] for name in catalogue_names("indexes")}
     for prefix in ("index", "inner"):
-        names = {name: f"{prefix}.{backend}" for name, backend in backends.items()}
-        for name in backends.keys() - INDEXES.names():  # it gives what its backend requires
-            names[name] += ".specified"
+        names = {name: f"{prefix}.{name}" for name in INDEXES.names()}
+        for name, backend in backends.items():  # a specification gives what its backend requires
+            known = backend in INDEXES.names()
+            names.setdefault(name, f"{prefix}.{backend}.specified" if known else "anything")
         defs["indexes" if prefix == "index" else "inner"] = _choice(names, paths=True)
     for name in INDEXES.names():
         cls = INDEXES.load(name)
@@ -132,8 +136,8 @@ def _top() -> dict[str, Schema]:
             },
         ]
     }
-    filters = {"anyOf": [{"enum": ["none", None]}, {"type": "object"}]}
-    filters["anyOf"][1] |= {"minProperties": 1, "additionalProperties": condition}
+    one_filter = {"type": "object", "minProperties": 1, "additionalProperties": condition}
+    filters = {"anyOf": [{"enum": ["none", None]}, one_filter]}
     path = {"type": "string", "pattern": "^[^$]+$"}
     special: dict[str, Schema] = {
         **{key: _list({"$ref": f"#/$defs/{name}"}, 1) for key, name in entries.items()},
@@ -198,15 +202,16 @@ def _choice(targets: Mapping[str, str], *, paths: bool = False, bare: bool = Tru
 
 
 def _source(card: str) -> str:
+    """Name the definition of what may stand below the name of a card."""
     path = catalogue_file("datasets", card)
     source = read_card(path).source if path else ""
-    return source if source in DATASETS.names() else ""
+    return f"dataset.{source}.card" if source in DATASETS.names() else "anything"
 
 
 def _range() -> Schema:
     pair = {"type": "array", "minItems": 2, "maxItems": 2}
     log = {"type": "boolean"}
-    kinds = {
+    kinds: dict[str, dict[str, Schema]] = {
         "int": {
             "int": {**pair, "items": {"type": "integer"}},
             "log": log,
@@ -230,11 +235,12 @@ def _parameters(
     key: str, cls: type[Any], more: Mapping[str, Schema], free: tuple[str, ...] = ()
 ) -> Schema:
     """Describe the parameters of something: each a value, a grid or a range; ``zip``; ``when``."""
-    single = _section(cls) | {name: {"type": "object"} for name in free}
+    single = _section(cls)
+    single |= {name: {"type": "object"} for name in free if name in single}
     properties = {**{name: _gridded(one) for name, one in single.items()}, **more}
     several = [name for name in properties if name not in ("label", "of")]
     if len(several) > 1:
-        zipped = {name: {"type": "array", "minItems": 1} for name in several}
+        zipped: dict[str, Schema] = {name: {"type": "array", "minItems": 1} for name in several}
         zipped |= {name: _list(_value(one), 1) for name, one in single.items()}
         group = {**_closed(zipped), "minProperties": 2}
         own = {"$ref": f"#/$defs/{key}/properties/zip/anyOf/0"}
@@ -245,7 +251,10 @@ def _parameters(
         asked = _closed({name: {"anyOf": [plain, _list(plain, 1)]} for name in single})
         kept = [*several, *(["zip"] if "zip" in properties else [])]
         added = _closed({name: {"$ref": f"#/$defs/{key}/properties/{name}"} for name in kept})
-        parts = {"if": {**asked, "minProperties": 1}, "then": {**added, "minProperties": 1}}
+        parts: dict[str, Schema] = {
+            "if": {**asked, "minProperties": 1},
+            "then": {**added, "minProperties": 1},
+        }
         rules = _list({**_closed(parts), "required": ["if", "then"]}, 0)
         text = "What is added where other parameters have a value."
         properties["when"] = {**rules, "description": text}
@@ -262,6 +271,8 @@ def _parameters(
 
 def _section(cls: type[Any]) -> dict[str, Schema]:
     """Describe the fields of a dataclass, each by itself."""
+    from pydantic_core import to_jsonable_python
+
     hints = get_type_hints(cls, include_extras=True)
     docs = parameter_texts(cls)
     result = {}
@@ -270,9 +281,9 @@ def _section(cls: type[Any]) -> dict[str, Schema]:
         if field.name in docs:
             schema["description"] = docs[field.name]
         if field.default is not dataclasses.MISSING:
-            schema["default"] = field.default
+            schema["default"] = to_jsonable_python(field.default, fallback=str)
         elif field.default_factory is not dataclasses.MISSING:
-            schema["default"] = field.default_factory()
+            schema["default"] = to_jsonable_python(field.default_factory(), fallback=str)
         result[field.name] = schema
     return result
 
@@ -280,10 +291,14 @@ def _section(cls: type[Any]) -> dict[str, Schema]:
 def _hint_schema(hint: Any) -> Schema:
     """Describe a type; text may also be a variable of the environment."""
     from pydantic import TypeAdapter
+    from pydantic.errors import PydanticInvalidForJsonSchema
 
     if hint == Entry:
         return {"$ref": "#/$defs/inner"}
-    schema = TypeAdapter(hint).json_schema()
+    try:
+        schema = TypeAdapter(hint).json_schema()
+    except PydanticInvalidForJsonSchema:  # a type of someone's own: anything, as far as is known
+        return {}
     if all(isinstance(value, str) for value in schema.get("enum", [0])):
         return {"anyOf": [schema, _VARIABLE]}
     return schema
@@ -295,13 +310,19 @@ def _value(schema: Schema) -> Schema:
 
 def _gridded(schema: Schema) -> Schema:
     """Describe a value, a list of such values, or a range; in a mapping, each of its values."""
-    notes = {key: schema[key] for key in ("default", "description") if key in schema}
-    value = _value(schema)
-    inner = value.get("additionalProperties")
-    if isinstance(inner, dict):
-        value = {**value, "additionalProperties": _gridded(inner)}
+    notes: Schema = {key: schema[key] for key in ("default", "description") if key in schema}
+    value = _inner_grids(_value(schema))
     reference = {"$ref": "#/$defs/range"}
     return {"anyOf": [value, _list(value, 1), reference], **notes}
+
+
+def _inner_grids(value: Schema) -> Schema:
+    inner = value.get("additionalProperties")
+    if isinstance(inner, dict):
+        return {**value, "additionalProperties": _gridded(inner)}
+    if "anyOf" in value:
+        return {**value, "anyOf": [_inner_grids(one) for one in value["anyOf"]]}
+    return value
 
 
 _PARAMETER = re.compile(r"^(?P<names>[\w*]+(?:, [\w*]+)*) : ")

@@ -70,9 +70,12 @@ class Constraint:
         return self.bound - value if self.at_least else value - self.bound
 
     def __str__(self) -> str:
-        return f"{self.column} {'>=' if self.at_least else '<='} {self.bound:g}"
+        short = f"{self.bound:g}"
+        bound = short if float(short) == self.bound else repr(self.bound)
+        return f"{self.column} {'>=' if self.at_least else '<='} {bound}"
 
 
+_COLUMN = r"[^\s()]+(?:\([^()]*\)\S*)?"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
 
@@ -120,9 +123,9 @@ class Goal:
             If it is not of that form, or names a column that is not there (with a suggestion).
         """
         known = None if columns is None else list(columns)
-        form = re.fullmatch(r"\s*(smallest|largest)\s+(.+?)(?:\s+with\s+(.+?))?\s*", text)
+        form = re.fullmatch(rf"\s*(smallest|largest)\s+({_COLUMN})(?:\s+with\s+(.+?))?\s*", text)
         parts = re.split(r"\s+and\s+", form[3]) if form and form[3] else []
-        bounds = [re.fullmatch(rf"(.+?)\s*(>=|<=)\s*({_NUMBER})", part) for part in parts]
+        bounds = [re.fullmatch(rf"({_COLUMN}?)\s*(>=|<=)\s*({_NUMBER})", part) for part in parts]
         if form is None or None in bounds:
             raise InputError(
                 f"goal is {text!r}: write 'smallest COLUMN' or 'largest COLUMN', then bounds such "

@@ -207,6 +207,14 @@ def test_texts_stay_on_the_disk_and_are_read_as_asked_for(folder: Path) -> None:
         documents[4]
 
 
+def test_a_folder_at_hand_is_meant_before_a_card_of_the_same_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.rename(folder.parent / "cisi")
+    monkeypatch.chdir(folder.parent)
+    assert len(load_dataset("cisi", store=Store(folder.parent / "store")).document_ids) == 4
+
+
 # what is refused
 
 

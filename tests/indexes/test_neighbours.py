@@ -862,3 +862,47 @@ def test_scores_of_a_hand_case(metric: Metric, expected: list[float]) -> None:
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores[0, :2], expected, rtol=1e-15)
     assert np.isneginf(scores[0, 2])
+
+
+def test_sparse_neighbours_are_those_above_zero_and_finding_all_is_recall_1() -> None:
+    from scipy.sparse import csr_array
+
+    from retrieval_eval.neighbours import exact_sparse_neighbours
+
+    documents = csr_array(np.array([[1.0, 0, 2], [0, 0, 1], [0, 3, 0], [-1, 0, 0]]))
+    queries = csr_array(np.array([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]]))
+    ids, scores = exact_sparse_neighbours(documents, queries, 3)
+    assert ids.tolist() == [[0, 1, -1], [-1, -1, -1], [2, -1, -1]]
+    hits = Hits(ids, scores.astype(np.float32))
+    counts = np.isfinite(scores).sum(axis=1)
+    threshold = kth_scores(scores, 3)
+    recall = neighbour_recall(hits, threshold, documents, queries, 3, "ip", neighbours=counts)
+    np.testing.assert_array_equal(recall, [1.0, np.nan, 1.0])
+    few = np.array([[1, -1, -1], [-1] * 3, [-1] * 3])
+    half = Hits(few, np.where(few < 0, -np.inf, 1.0).astype(np.float32))
+    found = neighbour_recall(half, threshold, documents, queries, 3, "ip", neighbours=counts)
+    np.testing.assert_array_equal(found, [0.5, np.nan, 0.0])
+    allowed = np.array([False, True, True, True])
+    ids, _ = exact_sparse_neighbours(documents, queries, 3, allowed=allowed)
+    assert ids.tolist() == [[1, -1, -1], [-1, -1, -1], [2, -1, -1]]
+
+
+def test_sparse_neighbours_do_not_depend_on_the_budget() -> None:
+    from scipy.sparse import csr_array, random_array
+
+    from retrieval_eval.neighbours import exact_sparse_neighbours
+
+    rng = np.random.default_rng(4)
+    documents, queries = (
+        csr_array(np.round(random_array(shape, density=0.2, rng=rng).toarray(), 1))
+        for shape in ((300, 40), (270, 40))
+    )
+    dense = queries.toarray() @ documents.toarray().T
+    for k in (1, 7, 300):
+        ids, scores = exact_sparse_neighbours(documents, queries, k)
+        for budget in (1, 50_000):
+            again = exact_sparse_neighbours(documents, queries, k, budget_bytes=budget)
+            np.testing.assert_array_equal(again[0], ids)
+            np.testing.assert_array_equal(again[1], scores)
+        best = np.sort(np.where(dense > 0, dense, -np.inf), axis=1)[:, ::-1][:, :k]
+        np.testing.assert_allclose(scores, best, rtol=1e-12)

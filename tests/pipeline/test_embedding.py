@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import subprocess
@@ -220,6 +221,49 @@ def test_float16_halves_the_file_and_rounds_the_documents_alone(tmp_path: Path) 
     assert (found.documents.dtype, found.queries.dtype) == (np.float16, np.float32)
     np.testing.assert_array_equal(found.documents, table.vectors.astype(np.float32).astype("f2"))
     assert found.documents_key != embed(Store(tmp_path), numbers(), Table()).documents_key
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("written", ["half", "whole"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), KeyboardInterrupt()])
+def test_a_write_that_is_cut_short_does_not_shift_what_follows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    written: str,
+    sparse: bool,
+) -> None:
+    class Kept(Table):
+        def encode(self, texts: Sequence[str], kind: Kind) -> Any:
+            dense = super().encode(texts, kind)
+            return csr_array(np.where(dense > 0, dense, 0)) if sparse else dense
+
+    monkeypatch.setattr(Kept, "sparse", sparse)
+    whole = embed(Store(tmp_path / "whole"), numbers(), Kept())
+    write, count = Growing._write, 0
+
+    def cut_short(self: Growing, name: str, values: NDArray[Any]) -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            write(self, name, values if written == "whole" else values[: len(values) // 2])
+            raise error
+        write(self, name, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Growing, "_write", cut_short)
+        with pytest.raises(type(error)):
+            embed(Store(tmp_path / "cut"), numbers(), Kept())
+    found = embed(Store(tmp_path / "cut"), numbers(), Kept())
+    folders = [one.artefacts[0].folder for one in (whole, found)]
+    assert bytes_below(folders[0]) == bytes_below(folders[1])
+
+
+def test_a_vector_below_float16_is_refused_rather_than_lost(tmp_path: Path) -> None:
+    vectors = np.full((95, 4), 1e-9)
+    vectors[:33] = 1
+    with pytest.raises(InputError, match=r"row 33: .* below the range of float16"):
+        embed(Store(tmp_path), numbers(), Table(vectors=vectors), stored="float16")
 
 
 def test_a_value_beyond_float16_is_refused_naming_the_row(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,68 @@ def test_float16_embeddings_are_searched_like_others(
     assert flat["row_id"][0] != whole["row_id"][0]
 
 
+def test_weights_are_given_by_the_names_of_what_is_combined(
+    finished: Results, settings_of: MakeSettings, cache: Store, tmp_path: Path
+) -> None:
+    weights = {"bm25": 1.0, "lsa": 0.0}
+    combine = [{"weighted": {"of": ["bm25", "lsa"], "weights": weights}}]
+    results = run_sweep(
+        Sweep(**settings_of(combine=combine)), out=tmp_path / "out", store=cache, progress=False
+    )
+    rows = results.rows.filter(pl.col("encoder") == "bm25 + lsa").to_dicts()
+    assert json.loads(rows[0]["combine_facts"]) == {"runs": ["bm25", "lsa"], "weights": [1.0, 0.0]}
+    alone = finished.rows.filter(pl.col("encoder") == "bm25")
+    assert rows[0]["RR@10"] == pytest.approx(alone["RR@10"][0])
+
+
+def test_one_of_several_sparse_indexes_is_the_reference(
+    settings_of: MakeSettings, cache: Store, tmp_path: Path
+) -> None:
+    indexes = ["flat", "sparse", {"sparse": {"label": "other"}}]
+    results = run_sweep(
+        Sweep(**settings_of(indexes=indexes, combine=[])),
+        out=tmp_path / "out",
+        store=cache,
+        progress=False,
+    )
+    found = results.comparisons.select("question", "candidate", "reference").unique().rows()
+    assert set(found) == {
+        ("index", "bm25 | other", "bm25 | sparse"),
+        ("encoder", "lsa | flat", "bm25 | sparse"),
+    }
+
+
+TWICE = """
+import sys
+from pathlib import Path
+from retrieval_eval import Sweep, run_sweep
+from retrieval_eval.store import Store
+
+sweep = Sweep(
+    name="twice", datasets=[sys.argv[1]], encoders=["hashing"], indexes=["flat"], k=5,
+    measures=["RR@5"], neighbour_recall=5, timing={"repeats": 1, "memory": False},
+)
+results = run_sweep(sweep, out=sys.argv[2], store=Store(Path(sys.argv[3])), progress=False)
+assert len(results.rows) == 1
+print(results.fresh)
+"""
+
+
+def test_of_two_runs_into_one_folder_the_second_finds_what_the_first_did(
+    settings_of: MakeSettings, tmp_path: Path
+) -> None:
+    (dataset,) = settings_of()["datasets"]
+    command = [sys.executable, "-c", TWICE, dataset, str(tmp_path / "out"), str(tmp_path / "store")]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    assert sorted(out for out, _ in said) == ["False\n", "False\n", "True\n"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -202,6 +266,23 @@ def test_float16_embeddings_are_searched_like_others(
             "'lsa' stands for 2 rows: name one of 'lsa | ivf-flat nlist=4 nprobe=1'",
         ),
         ({"embeddings": "int8"}, "embeddings is 'int8'"),
+        ({"combine": [{"rrf": {"off": ["bm25", "lsa"]}}]}, "'off'. Did you mean 'of'"),
+        (
+            {"combine": [{"rrf": {"of": ["bm25", "lsa"], "weights": {"bm52": 1.0, "lsa": 2.0}}}]},
+            "unknown run 'bm52'. Did you mean 'bm25'",
+        ),
+        (
+            {"combine": [{"weighted": {"of": ["bm25", "lsa"], "folds": 50}}]},
+            "folds is 50, but there are 12 judged queries",
+        ),
+        (
+            {"combine": [{"rrf": {"of": ["bm25", "lsa"], "label": "lsa"}}]},
+            "has the name of an encoder",
+        ),
+        (
+            {"indexes": ["flat", "sparse"], "compare": {"reference": "sparse"}},
+            "unknown index .of compare.reference. 'sparse'",
+        ),
     ],
 )
 def test_what_cannot_be_combined_is_refused_before_any_work(
