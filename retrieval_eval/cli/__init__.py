@@ -10,6 +10,7 @@ from retrieval_eval.cli import (
     listing,
     robustness,
     run,
+    schema,
     split,
     validate,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "main",
     "robustness",
     "run",
+    "schema",
     "split",
     "validate",
 ]

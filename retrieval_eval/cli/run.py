@@ -56,6 +56,15 @@ def _run(
     if dry_run:
         from retrieval_eval.report.terminal import print_table
 
+        spaces = sweep.spaces()
+        if spaces:
+            from retrieval_eval.sweep.search import without_ranges
+
+            for space in spaces.values():
+                say(f"to be searched, for each dataset and encoder: {space.entry}")
+            sweep = without_ranges(sweep)
+            if not sweep.indexes:
+                return 0
         plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
         filtered = any(row.view.where is not None for row in plan.rows)
         names = ["dataset", "encoder", "configuration", *(["filter"] if filtered else []), ""]

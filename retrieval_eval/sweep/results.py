@@ -23,7 +23,7 @@ from retrieval_eval.sweep.rows import Row
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Results", "check_target", "is_finished", "read_manifest", "write_results"]
+__all__ = ["Results", "check_target", "is_finished", "read_manifest", "row_record", "write_results"]
 
 _MANIFEST = "manifest.json"
 FORMAT = 1
@@ -162,7 +162,7 @@ def write_results(
     scratch = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         (scratch / "runs").mkdir(parents=True)
-        rows = [_row_record(plan, outcome) for outcome in outcomes]
+        rows = [row_record(plan, outcome) for outcome in outcomes]
         pl.DataFrame(rows, infer_schema_length=None, schema_overrides=_schema(plan)).write_parquet(
             scratch / "results.parquet"
         )
@@ -248,7 +248,8 @@ def _spread_columns(plan: Plan) -> list[str]:
     return [*plan.sweep.measures, recall, "build_s"]
 
 
-def _row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+def row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """Return a row of ``results.parquet``: what was measured, None for what was not."""
     row = outcome.row
     build_params, search_params = row.parameters
     index = row.index.index if isinstance(row, Row) else None

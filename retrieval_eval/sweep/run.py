@@ -27,6 +27,7 @@ from retrieval_eval.sweep.results import (
     write_results,
 )
 from retrieval_eval.sweep.rows import Row
+from retrieval_eval.sweep.search import search_ranges, without_ranges
 from retrieval_eval.timing import hardware, library_versions
 
 __all__ = ["run_sweep"]
@@ -75,17 +76,33 @@ def run_sweep(
     store = Store((store or Store.default()).root, damage.append)
     folder = Path(out) if out is not None else Path("results") / sweep.name
     check_target(folder)
+    tuning: list[dict[str, Any]] = []
+    asked = sweep
+    if sweep.spaces():
+        if without_ranges(sweep).indexes:  # what is wrong elsewhere shows before hours of trials
+            make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
+        sweep, tuning = search_ranges(sweep, store, progress=progress)
     plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Of two runs into one folder the second waits, and finds what the first has done.
     with locked(folder.parent / f".{folder.name}.lock"):
-        return _run(plan, store, folder, progress=progress, damage=damage)
+        facts = _facts(plan)
+        if tuning:
+            facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}
+        return _run(plan, facts, store, folder, progress=progress, damage=damage)
 
 
-def _run(plan: Plan, store: Store, folder: Path, *, progress: bool, damage: list[str]) -> Results:
+def _run(
+    plan: Plan,
+    facts: Mapping[str, Any],
+    store: Store,
+    folder: Path,
+    *,
+    progress: bool,
+    damage: list[str],
+) -> Results:
     started, began = now(), perf_counter()
     check_target(folder)
-    facts = _facts(plan)
     key = digest(facts)
     if is_finished(folder, key):
         return Results(folder, read_manifest(folder) or {}, fresh=False)
