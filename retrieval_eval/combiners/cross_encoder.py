@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from retrieval_eval.combiners.base import CombineContext, Combined, Combiner
 from retrieval_eval.errors import InputError
 from retrieval_eval.ids import Ids
+from retrieval_eval.models import find_commit, folder_digest, no_bars
 from retrieval_eval.runs import Run, ranked
-from retrieval_eval.store import file_digest, fold_digests
 
 __all__ = ["CrossEncoderCombiner", "CrossEncoderParameters", "merge_scores"]
 
@@ -96,14 +96,21 @@ class CrossEncoderCombiner(Combiner):
         }
         folder = Path(self.parameters.model)
         if folder.is_dir():
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            fields["model"] = fold_digests(
-                part
-                for path in files
-                if path.suffix not in {".py", ".pyc"}
-                for part in (path.relative_to(folder).as_posix(), file_digest(path))
-            )
+            fields["model"] = folder_digest(folder)
+        else:
+            fields["revision"] = self._revision
         return fields
+
+    @cached_property
+    def _revision(self) -> str | None:
+        """The commit of a model of the hub, if it can be known; the same is loaded."""
+        own = self.parameters
+        if Path(own.model).is_dir():
+            return None
+        self.require()
+        found = find_commit([own.model], own.revision)
+        revision: str | None = own.revision if found is None else found[1]
+        return revision
 
     def combine(self, runs: Sequence[Run], context: CombineContext) -> Combined:
         """Rank the first documents of a run again.
@@ -165,10 +172,10 @@ class CrossEncoderCombiner(Combiner):
 
             own = self.parameters
             try:
-                with _no_bars():
+                with no_bars():
                     model = CrossEncoder(
                         own.model,
-                        revision=own.revision,
+                        revision=self._revision,
                         device=own.device,
                         max_length=own.max_length,
                     )
@@ -275,17 +282,3 @@ def _rows_in(ids: Ids, rows: NDArray[np.signedinteger], corpus: Sequence[str]) -
     used = known.join(names.unique(), on="name", how="semi").unique("name", keep="first")
     found = names.join(used, on="name", how="left", maintain_order="left")
     return found["row"].cast(pl.Int64).fill_null(-1).to_numpy()
-
-
-@contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep the library's progress bars out of ours while it loads a model, and bring them back."""
-    from transformers.utils import logging
-
-    were_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if were_on:
-            logging.enable_progress_bar()

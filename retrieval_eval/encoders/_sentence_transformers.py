@@ -25,15 +25,10 @@ from retrieval_eval.encoders._model_sizes import (
     positions,
     token_budget,
 )
-from retrieval_eval.encoders._model_sources import (
-    OWN_CODE,
-    find_commit,
-    folder_digest,
-    no_bars,
-    refuse_other_kinds,
-)
+from retrieval_eval.encoders._model_sources import OWN_CODE, refuse_other_kinds
 from retrieval_eval.encoders.base import Encoder, Kind, Vectors
 from retrieval_eval.errors import InputError, RetrievalEvalError, unknown_name
+from retrieval_eval.models import find_commit, folder_digest, no_bars
 from retrieval_eval.plugins import missing_library
 from retrieval_eval.timing import library_versions
 

@@ -13,9 +13,9 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from retrieval_eval.encoders._model_sources import find_commit, folder_digest
 from retrieval_eval.encoders.base import Encoder, Kind
 from retrieval_eval.errors import InputError
+from retrieval_eval.models import find_commit, folder_digest
 from retrieval_eval.plugins import missing_library
 
 __all__ = ["Model2VecEncoder", "Model2VecParameters"]

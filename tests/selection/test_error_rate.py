@@ -51,8 +51,8 @@ def test_noise_is_not_certified(
 def test_noise_is_not_certified_long(
     simulation: ModuleType, scores: NDArray[np.float64], kind: str, n: int
 ) -> None:
-    found = simulation.chosen_in(simulation.NULLS[kind], scores, n, 100, sweeps=600, seed=5)
-    assert simulation.certified_share(found) <= above(0.05, 600)
+    found = simulation.chosen_in(simulation.NULLS[kind], scores, n, 50, sweeps=400, seed=5)
+    assert simulation.certified_share(found) <= above(0.05, 400)
 
 
 def test_rare_failures_are_not_certified_with_the_guard(simulation: ModuleType) -> None:
