@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from retrieval_eval.errors import RetrievalEvalError
 
-__all__ = ["ChildError", "Worker"]
+__all__ = ["ChildError", "Worker", "machine_memory"]
 
 _POLL_S = 0.05
 _LAST_WORDS = 2000  # bytes of the child's standard error that are looked at
@@ -188,6 +188,11 @@ class Worker:
             if stream is not None:
                 stream.close()
         self._process = self._requests = self._answers = self._stderr = None
+
+
+def machine_memory() -> int:
+    """Return nine tenths of the machine's memory, in bytes: more brings everything to a halt."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 9 // 10
 
 
 def _anonymous_bytes(pid: int) -> int:

@@ -193,6 +193,10 @@ class Artefact:
     fresh: bool
 
 
+def _say_nothing(_text: str) -> None:
+    """Stand for a report; it has a name, so that a store can be given to another process."""
+
+
 class Store:
     """Artefacts below one folder, as ``KIND/KEY/``.
 
@@ -220,7 +224,7 @@ class Store:
     (True, False, 7)
     """
 
-    def __init__(self, root: Path, report: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(self, root: Path, report: Callable[[str], None] = _say_nothing) -> None:
         self.root = root
         self.report = report
 
@@ -298,6 +302,17 @@ class Store:
                 shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
             scratch.mkdir(exist_ok=True)
             return self._make(kind, fields, make, scratch, target, keep=resumable and alone)
+
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Wait for whoever else uses this name; a store that cannot be written to has no locks."""
+        path = self.root / "locks" / name
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+                stack.enter_context(locked(path))
+            yield
 
     @contextlib.contextmanager
     def _claimed(self, key: str, parent: Path) -> Iterator[bool]:

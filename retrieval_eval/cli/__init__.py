@@ -11,6 +11,7 @@ from retrieval_eval.cli import (
     robustness,
     run,
     schema,
+    select,
     split,
     validate,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "robustness",
     "run",
     "schema",
+    "select",
     "split",
     "validate",
 ]

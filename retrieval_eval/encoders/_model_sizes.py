@@ -121,7 +121,7 @@ def positions(model: Any) -> int | None:
         if isinstance(table, torch.nn.Embedding):
             # RoBERTa and its like count positions from behind that of the padding.
             padding = getattr(module, "padding_idx", None)
-            return table.num_embeddings - (0 if padding is None else padding + 1)
+            return int(table.num_embeddings) - (0 if padding is None else padding + 1)
     return None
 
 

@@ -9,6 +9,7 @@ from retrieval_eval.pipeline.building import Attributes, Built, build
 from retrieval_eval.pipeline.combining import CombinedRun, combine
 from retrieval_eval.pipeline.embedding import Embeddings, check_texts, embed
 from retrieval_eval.pipeline.health import find_health
+from retrieval_eval.pipeline.runner import Runner
 from retrieval_eval.pipeline.searching import Searched, score, search
 from retrieval_eval.pipeline.truth import Truth, find_truth
 
@@ -17,6 +18,7 @@ __all__ = [
     "Built",
     "CombinedRun",
     "Embeddings",
+    "Runner",
     "Searched",
     "Truth",
     "build",

@@ -78,6 +78,26 @@ class CompareSection:
         )
 
 
+@dataclass(frozen=True)
+class LimitOptions:
+    """What a build or a search may take before it is stopped, and costs its rows alone.
+
+    Parameters
+    ----------
+    processes : bool
+        Whether builds and searches are done in a child process, which may die of them. Without,
+        there are no limits.
+    seconds : float or None
+        Time for one build, or for one search setting with its timing. None sets no limit.
+    memory_gb : float or None
+        Anonymous memory of the child in gigabytes (1e9 bytes). None: nine tenths of the machine's.
+    """
+
+    processes: bool = True
+    seconds: Annotated[float, Gt(0)] | None = 14400.0
+    memory_gb: Annotated[float, Gt(0)] | None = None
+
+
 class SweepError(InputError):
     """A defect of a sweep, with the path of keys that leads to it."""
 
@@ -102,6 +122,7 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
 
 _Compare = Annotated[InstanceOf[CompareSection], _options(CompareSection, "compare")]
 _Timing = Annotated[InstanceOf[TimingOptions], _options(TimingOptions, "timing")]
+_Limits = Annotated[InstanceOf[LimitOptions], _options(LimitOptions, "limits")]
 _Tune = Annotated[InstanceOf[TuneSection], _options(TuneSection, "tune")]
 
 
@@ -144,6 +165,8 @@ class Sweep(BaseModel):
         How rows are compared.
     timing : TimingOptions
         How cost is measured.
+    limits : LimitOptions
+        What one build or search may take.
     tune : TuneSection or None
         How ranges in parameters of indexes, such as ``{int: [8, 64]}``, are searched.
     seed : int
@@ -176,6 +199,7 @@ class Sweep(BaseModel):
     neighbour_recall: Annotated[int, Field(ge=1)] = 10
     compare: _Compare = CompareSection()
     timing: _Timing = TimingOptions()
+    limits: _Limits = LimitOptions()
     tune: _Tune | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     build_seeds: Annotated[int, Field(ge=1)] = 1

@@ -17,20 +17,20 @@ from retrieval_eval.comparison.resampling import DEFAULT_DRAWS
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.evaluation import Evaluation, Evaluator, value_limits
 from retrieval_eval.indexes import Index
+from retrieval_eval.isolation import ChildError, Worker, machine_memory
 from retrieval_eval.pipeline import (
     Attributes,
     Built,
     CombinedRun,
     Embeddings,
+    Runner,
     Searched,
     Truth,
-    build,
     combine,
     embed,
     find_health,
     find_truth,
     score,
-    search,
 )
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
@@ -104,14 +104,19 @@ def run_plan(plan: Plan, store: Store, *, progress: bool) -> list[Outcome]:
         until then stays in the store.
     """
     outcomes: list[Outcome] = []
-    with Bars.show(len(plan.rows), wanted=progress) as bars:
+    limits = plan.sweep.limits
+    memory = machine_memory() if limits.memory_gb is None else int(limits.memory_gb * 1e9)
+    with contextlib.ExitStack() as stack:
+        bars = stack.enter_context(Bars.show(len(plan.rows), wanted=progress))
+        worker = Worker(memory_bytes=memory, seconds=limits.seconds)
+        runner = Runner(stack.enter_context(worker) if limits.processes else None)
         for _, group in itertools.groupby(plan.rows, key=lambda row: id(row.dataset)):
             rows = list(group)
             evaluators = {row.view: Evaluator(row.view.qrels, plan.sweep.measures) for row in rows}
             done: list[Outcome] = []
             searched = [row for row in rows if isinstance(row, Row)]
             for _, part in itertools.groupby(searched, key=lambda row: id(row.encoder)):
-                done += _run_encoder(plan, list(part), store, evaluators, bars)
+                done += _run_encoder(plan, list(part), store, evaluators, bars, runner)
             done += _run_combined(plan, rows, done, store, evaluators, bars)
             outcomes += _with_intervals(plan, done)
     return outcomes
@@ -150,6 +155,9 @@ def _failure_costs(rows: Sequence[AnyRow], done: dict[int, Outcome]) -> Iterator
         yield
     except RetrievalEvalError:
         raise
+    except ChildError as error:
+        for row in rows:
+            done.setdefault(id(row), Outcome(row, "failed", str(error)))
     except Exception as error:  # noqa: BLE001 (a library's failure costs its rows alone)
         last = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {error} ({last.name}, line {last.lineno})"
@@ -158,7 +166,12 @@ def _failure_costs(rows: Sequence[AnyRow], done: dict[int, Outcome]) -> Iterator
 
 
 def _run_encoder(
-    plan: Plan, rows: list[Row], store: Store, evaluators: Mapping[View, Evaluator], bars: Bars
+    plan: Plan,
+    rows: list[Row],
+    store: Store,
+    evaluators: Mapping[View, Evaluator],
+    bars: Bars,
+    runner: Runner,
 ) -> list[Outcome]:
     sweep, dataset, choice = plan.sweep, rows[0].dataset, rows[0].encoder
     done = {id(row): Outcome(row, "skipped", row.missing) for row in rows if row.missing}
@@ -180,7 +193,7 @@ def _run_encoder(
             view: find_truth(store, embeddings, metric, k, view.mask)
             for view in {row.view: None for row in usable}
         }
-        work = _Work(plan, store, embeddings, truths, evaluators, _attributes(usable))
+        work = _Work(plan, store, embeddings, truths, evaluators, _attributes(usable), runner)
         for _, group in itertools.groupby(usable, key=lambda row: id(row.index)):
             part = list(group)
             with _failure_costs(part, done), contextlib.ExitStack() as stack:
@@ -287,6 +300,7 @@ class _Work:
     truths: Mapping[View, Truth]
     evaluators: Mapping[View, Evaluator]
     attributes: Attributes | None
+    runner: Runner
 
     def build(self, index: Index, stack: contextlib.ExitStack) -> list[Built]:
         """Build with the sweep's seed, and with others where builds differ."""
@@ -298,7 +312,9 @@ class _Work:
                 metric=index.metric, seed=seed, threads=index.threads, **asdict(index.parameters)
             )
             memory = sweep.timing.memory and seed == index.seed
-            built = build(self.store, self.embeddings, one, self.attributes, memory=memory)
+            built = self.runner.build(
+                self.store, self.embeddings, one, self.attributes, memory=memory
+            )
             stack.callback(built.close)
             made.append(built)
         return made
@@ -339,7 +355,7 @@ class _Work:
 
     def _search(self, row: Row, built: Built, *, timed: bool) -> Searched:
         sweep = self.plan.sweep
-        return search(
+        return self.runner.search(
             self.store,
             self.embeddings,
             built,

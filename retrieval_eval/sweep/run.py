@@ -12,7 +12,7 @@ from retrieval_eval.combiners import Combiner
 from retrieval_eval.encoders import Encoder
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.indexes import Index
-from retrieval_eval.store import Store, digest, locked
+from retrieval_eval.store import Store, digest
 from retrieval_eval.sweep.compare import compare_rows
 from retrieval_eval.sweep.config import Sweep
 from retrieval_eval.sweep.execute import find_all_health, run_plan
@@ -83,9 +83,8 @@ def run_sweep(
             make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
         sweep, tuning = search_ranges(sweep, store, progress=progress)
     plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # Of two runs into one folder the second waits, and finds what the first has done.
-    with locked(folder.parent / f".{folder.name}.lock"):
+    with store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
         facts = _facts(plan)
         if tuning:
             facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}

@@ -16,7 +16,7 @@ from retrieval_eval.evaluation import MEASURES
 from retrieval_eval.evaluation.measures import ALIASES
 from retrieval_eval.indexes import INDEXES, index_specification
 from retrieval_eval.parameters import Entry
-from retrieval_eval.sweep.config import CompareSection, Sweep
+from retrieval_eval.sweep.config import CompareSection, LimitOptions, Sweep
 from retrieval_eval.sweep.tuning import TuneSection
 from retrieval_eval.timing import TimingOptions
 
@@ -146,6 +146,7 @@ def _top() -> dict[str, Schema]:
         "measures": _list(_measure(), 1),
         "compare": _closed(_section(CompareSection)),
         "timing": _closed(_section(TimingOptions)),
+        "limits": _closed(_section(LimitOptions)),
         "tune": {**_closed(_section(TuneSection)), "required": ["goal"]},
     }
     result: dict[str, Schema] = {

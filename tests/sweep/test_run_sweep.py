@@ -17,11 +17,11 @@ from polars.testing import assert_frame_equal
 
 from retrieval_eval.errors import InputError, MissingExtraError, RetrievalEvalError
 from retrieval_eval.evaluation import evaluate
-from retrieval_eval.pipeline import searching
+from retrieval_eval.pipeline import runner, searching
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
-from retrieval_eval.sweep import Results, Sweep, execute, run_sweep
+from retrieval_eval.sweep import Results, Sweep, run_sweep
 
 MakeSettings = Callable[..., dict[str, Any]]
 Cli = Callable[..., tuple[int, str, str]]
@@ -309,7 +309,13 @@ def test_a_finished_sweep_is_found_and_its_files_stay_untouched(
     second = run_sweep(sweep, out=tmp_path / "out")
     assert (second.fresh, len(searches)) == (False, 3)
     assert contents(tmp_path / "out") == before
-    assert contents(tmp_path / "cache") == stored
+    again = contents(tmp_path / "cache")
+    assert {name: data for name, (data, _) in again.items()} == {
+        name: data for name, (data, _) in stored.items()
+    }
+    # The time of a manifest says when its artefact was last used; nothing else was touched.
+    touched = {name for name, (_, time) in again.items() if time != stored[name][1]}
+    assert {Path(name).name for name in touched} <= {"artefact.json"}
     assert_frame_equal(first.rows, second.rows)
     assert second.manifest["sweep_key"] == first.manifest["sweep_key"]
 
@@ -334,7 +340,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
 ) -> None:
     sweep = Sweep(**settings(tiny, indexes=["flat", LISTS, {"ivf-flat": {"nlist": 2}}]))
     calls: list[int] = []
-    original = execute.search
+    original = runner.search
 
     def third_is_stopped(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -343,7 +349,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
         return original(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "search", third_is_stopped)
+        patch.setattr(runner, "search", third_is_stopped)
         with pytest.raises(KeyboardInterrupt):
             run_sweep(sweep, out=tmp_path / "out")
     assert len(searches) == 2
