@@ -24,6 +24,7 @@ from retrieval_eval.filters import Filter
 from retrieval_eval.indexes import Index, get_index
 from retrieval_eval.neighbours import exact_neighbours
 from retrieval_eval.sweep import Sweep, run_sweep
+from retrieval_eval.sweep.config import LimitOptions
 from retrieval_eval.testing import IndexConformance
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: extra 'pgvector'")
@@ -469,7 +470,9 @@ def test_a_sweep_goes_on_when_the_connection_dies(
         return original(self, k, search)
 
     monkeypatch.setattr(PgvectorIndex, "_bind", dying)
-    results = run_sweep(_sweep(tmp_path / "tiny"), out=tmp_path / "out", progress=False)
+    here = LimitOptions(processes=False)  # where the patch is
+    sweep = _sweep(tmp_path / "tiny").model_copy(update={"limits": here})
+    results = run_sweep(sweep, out=tmp_path / "out", progress=False)
     table = results.rows
     assert table["status"].to_list() == ["ok", "failed", "failed"]
     assert all("was lost while searching" in one for one in table["message"].to_list()[1:])
