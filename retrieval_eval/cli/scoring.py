@@ -106,7 +106,7 @@ def with_scoring(verb: Callable[..., Any]) -> Callable[..., Any]:
 
     parameters = [one.replace(kind=one.KEYWORD_ONLY) for one in (*own, *added)]
     # Functions have no such attribute to a type checker; typer reads it.
-    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     with_options.__annotations__ = {one.name: one.annotation for one in parameters}
     return with_options
 
