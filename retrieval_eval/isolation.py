@@ -8,24 +8,31 @@ only.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
+import math
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
-from retrieval_eval.errors import RetrievalEvalError
+from retrieval_eval.errors import InputError, RetrievalEvalError
 
-__all__ = ["ChildError", "Worker", "machine_memory"]
+__all__ = ["ChildError", "Returned", "Worker", "machine_memory", "tell"]
 
 _POLL_S = 0.05
+_START_S = 60.0  # for a child to start, and to load the libraries of what it was sent
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LAST_WORDS = 2000  # bytes of the child's standard error that are looked at
 
 
@@ -39,6 +46,19 @@ class ChildError(Exception):
     """
 
 
+@dataclass(frozen=True)
+class Returned:
+    """What a call in the child has returned.
+
+    Parameters
+    ----------
+    value : object
+        The value.
+    """
+
+    value: Any
+
+
 class Worker:
     """A child process that does one piece of work after another.
 
@@ -48,6 +68,7 @@ class Worker:
         Anonymous memory that the child may take; beyond it, it is killed. None sets no limit.
     seconds : float or None
         How long a piece of work may take; after that, the child is killed. None sets no limit.
+        Both can be set between two pieces of work.
 
     Examples
     --------
@@ -58,21 +79,25 @@ class Worker:
     """
 
     def __init__(self, *, memory_bytes: int | None = None, seconds: float | None = None) -> None:
-        self._memory_bytes = memory_bytes
-        self._seconds = seconds
+        self.memory_bytes = memory_bytes
+        self.seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: Connection | None = None
         self._answers: Connection | None = None
         self._stderr: IO[bytes] | None = None
+        self._ends = math.inf
 
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
 
     def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call a function in the child.
+        """Call a function in the child, and wait for what it returns.
 
         Parameters
         ----------
@@ -93,23 +118,83 @@ class Worker:
         ChildError
             If the function raised anything else, or its process died or had to be killed.
         """
-        requests, answers = self._ready()
-        begun = time.monotonic()
+        self.start(function, arguments, options)
+        while True:
+            for told in self.poll(_POLL_S):
+                if isinstance(told, Returned):
+                    return told.value
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[Any] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin a call in the child.
+
+        Parameters
+        ----------
+        function, arguments, options
+            As for :meth:`run`.
+
+        Raises
+        ------
+        ChildError
+            If the child does not take it.
+        """
+        requests, _ = self._ready()
+        self._ends = time.monotonic() + (self.seconds or math.inf) + _START_S
+        text = pickle.dumps((function, tuple(arguments), dict(options or {})))
         try:
-            requests.send_bytes(pickle.dumps((function, arguments, options)))
-            while not answers.poll(_POLL_S):
-                self._watch(begun)
-            kind, value = pickle.loads(answers.recv_bytes())  # noqa: S301 (our own child's)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+            requests.send_bytes(text)
+        except (BrokenPipeError, ConnectionResetError):
             raise ChildError(self._obituary()) from None
         except BaseException:
-            self._kill()  # half of an answer may be on its way
+            self.kill()  # half of a question may be on its way
             raise
-        if kind == "value":
-            return value
-        if kind == "error":
-            raise value
-        raise ChildError(value)
+
+    def poll(self, wait_s: float = 0.0) -> list[Any]:
+        """Return what the call under way has told since it was last asked.
+
+        Returns
+        -------
+        list
+            What the function gave to :func:`tell`; a :class:`Returned` is the last of a call.
+
+        Raises
+        ------
+        RetrievalEvalError, ChildError
+            As :meth:`run` does.
+        """
+        found: list[Any] = []
+        _, answers = self._ready()
+        try:
+            while answers.poll(wait_s if not found else 0.0):
+                kind, value = pickle.loads(answers.recv_bytes())  # noqa: S301 (our own child's)
+                if kind == "begun":
+                    self._ends = time.monotonic() + (self.seconds or math.inf)
+                    continue
+                if kind == "value":
+                    return [*found, Returned(value)]
+                if kind == "error":
+                    raise value
+                if kind == "failure":
+                    raise ChildError(value)
+                found.append(value)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise ChildError(self._obituary()) from None
+        except (RetrievalEvalError, ChildError):
+            raise
+        except BaseException:
+            self.kill()  # half of an answer may be on its way
+            raise
+        self._watch()
+        return found
+
+    @property
+    def answers(self) -> Connection | None:
+        """What to wait for with :func:`multiprocessing.connection.wait`; None without a child."""
+        return self._answers
 
     def close(self) -> None:
         """End the child."""
@@ -118,12 +203,12 @@ class Worker:
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
-        self._kill()
+        self.kill()
 
     def _ready(self) -> tuple[Connection, Connection]:
         """Return the connections to a child that lives."""
         if self._process is not None and self._process.poll() is not None:
-            self._kill()
+            self.kill()
         if self._requests is None or self._answers is None:
             for_child, ours, from_child, theirs = *os.pipe(), *os.pipe()
             self._requests = Connection(ours, readable=False)
@@ -141,22 +226,21 @@ class Worker:
             os.close(theirs)
         return self._requests, self._answers
 
-    def _watch(self, begun: float) -> None:
+    def _watch(self) -> None:
         """Kill the child if it went past a limit."""
         process = self._process
         if process is None or process.poll() is not None:
             return  # reading its pipe will say so
-        took = time.monotonic() - begun
-        if self._seconds is not None and took > self._seconds:
-            self._kill()
-            raise ChildError(f"was stopped after {self._seconds:g} s, its limit of time")
-        if self._memory_bytes is not None:
+        if time.monotonic() > self._ends:
+            self.kill()
+            raise ChildError(f"was stopped after {self.seconds:g} s, its limit of time")
+        if self.memory_bytes is not None:
             used = _anonymous_bytes(process.pid)
-            if used > self._memory_bytes:
-                self._kill()
+            if used > self.memory_bytes:
+                self.kill()
                 raise ChildError(
                     f"was stopped with {used / 1e9:.1f} GB of memory: its limit is "
-                    f"{self._memory_bytes / 1e9:.1f} GB"
+                    f"{self.memory_bytes / 1e9:.1f} GB"
                 )
 
     def _obituary(self) -> str:
@@ -171,7 +255,7 @@ class Worker:
             # That report begins with the latest frame; an ordinary traceback ends with the error.
             kept = lines[fatal[-1] :][:4] if fatal else lines[-2:]
             words = "; ".join(line.strip() for line in kept if line.strip())
-        self._kill()
+        self.kill()
         how = f"ended its process with code {code}"
         if code is not None and code < 0:
             how = f"was ended by {signal.Signals(-code).name}"
@@ -179,7 +263,8 @@ class Worker:
                 how += ", as a system does when memory runs out"
         return f"{how}{f'; its last words: {words}' if words else ''}"
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """End the child in the middle of its work."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -204,8 +289,27 @@ def _anonymous_bytes(pid: int) -> int:
     return 1024 * int(line.split()[1]) if line else 0
 
 
+def tell(value: Any) -> None:
+    """Let the parent know something in the middle of a call; nothing where this is no child.
+
+    Parameters
+    ----------
+    value : object
+        Picklable; comes out of :meth:`Worker.poll`.
+    """
+    if _parent:
+        _parent[0].send_bytes(pickle.dumps(("told", value)))
+
+
+_parent: list[Connection] = []  # in the child: where answers go
+
+
 def _serve(requests: Connection, answers: Connection) -> None:
     """Do what comes through the pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    isolation = importlib.import_module("retrieval_eval.isolation")  # this file is __main__ here
+    isolation._parent.append(answers)
+    _end_with_parent(os.getppid())
     while True:
         try:
             text = requests.recv_bytes()
@@ -213,14 +317,29 @@ def _serve(requests: Connection, answers: Connection) -> None:
             return
         try:
             function, arguments, options = pickle.loads(text)  # noqa: S301 (our own parent's)
+            answers.send_bytes(pickle.dumps(("begun", None)))  # with libraries loaded
             answer: tuple[str, Any] = ("value", function(*arguments, **options))
         except RetrievalEvalError as error:
-            answer = ("error", error)
+            plain = type(error) in (InputError, RetrievalEvalError)  # others may not be picklable
+            answer = ("error", error if plain else InputError(str(error)))
         except Exception as error:  # noqa: BLE001 (whatever it is, the parent has to know)
             last = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{type(error).__name__}: {error} ({last.name}, line {last.lineno})"
             answer = ("failure", " ".join(message.split()))
         answers.send_bytes(pickle.dumps(answer))
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is killed: nobody waits for what it does."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    with contextlib.suppress(AttributeError, OSError):  # Linux: even in the middle of native code
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -8,123 +8,48 @@ whole artefact or none. Its checksums are verified when it is read: a damaged on
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import fcntl
-import hashlib
+import functools
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from retrieval_eval.errors import InputError, RetrievalEvalError
+from retrieval_eval.objects import is_url
+from retrieval_eval.sealing import MANIFEST, digest, file_digest, fold_digests, seal, unseal
 
 __all__ = [
     "MANIFEST",
     "NOT_ARTEFACTS",
+    "VARIABLE",
     "Artefact",
+    "Request",
     "Store",
     "digest",
     "file_digest",
+    "in_use",
     "fold_digests",
     "locked",
     "seal",
     "unseal",
 ]
 
-MANIFEST = "artefact.json"
-"""Name of the file that seals a folder."""
-
-NOT_ARTEFACTS = frozenset({"downloads", "locks", "tmp"})
+NOT_ARTEFACTS = frozenset({"downloads", "locks", "remote", "tmp"})
 """Folders of a store that hold something else than artefacts."""
 
+VARIABLE = "RETRIEVAL_EVAL_CACHE"
+"""Environment variable that names the user's store: a folder, or a URL."""
 
-def digest(fields: Mapping[str, Any]) -> str:
-    """Return a 32-digit key of plain values, equal for equal values in any order of keys.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # as file systems say it
 
-    Examples
-    --------
-    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    True
-    """
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def fold_digests(parts: Iterable[str | bytes]) -> str:
-    """Return a 32-digit key of a sequence; ``["ab", "c"]`` and ``["a", "bc"]`` differ."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        hasher.update(len(data).to_bytes(8, "little"))
-        hasher.update(data)
-    return hasher.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return the 32-digit key of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _files(folder: Path) -> list[str]:
-    """List the files below a folder, but for its manifest, as relative paths."""
-    found = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST})
-
-
-def seal(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write the manifest of a finished folder: `meta`, and the size and digest of each file."""
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "blake2b": file_digest(folder / name)}
-        for name in _files(folder)
-    }
-    body = {"meta": dict(meta), "files": files}
-    text = json.dumps({**body, "blake2b": digest(body)}, indent=1, allow_nan=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def unseal(folder: Path) -> tuple[dict[str, Any], int]:
-    """Check a sealed folder against its manifest.
-
-    Returns
-    -------
-    meta : dict
-        What :func:`seal` was given.
-    n_bytes : int
-        Total size of the files, without the manifest.
-
-    Raises
-    ------
-    InputError
-        If the manifest is missing or unreadable, or a file is missing, extra or changed.
-    """
-    manifest = folder / MANIFEST
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        meta, files = content["meta"], content["files"]
-        intact = digest({"meta": meta, "files": files}) == content["blake2b"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{manifest}: no readable manifest: {error}") from None
-    if not intact:
-        raise InputError(f"{manifest}: was changed since it was written")
-    odd = sorted({*_files(folder)} ^ {*files})
-    if odd:
-        raise InputError(f"{folder}: files differ from its manifest: {', '.join(odd)}")
-    total = 0
-    for name, facts in files.items():
-        path = folder / name
-        try:
-            same = path.stat().st_size == facts["bytes"] and file_digest(path) == facts["blake2b"]
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        if not same:
-            raise InputError(f"{path}: content differs from the checksum in {MANIFEST}")
-        total += int(facts["bytes"])
-    return meta, total
+S = TypeVar("S", bound="Store")
 
 
 @contextlib.contextmanager
@@ -146,8 +71,40 @@ def locked(path: Path) -> Iterator[bool]:
         yield stream is not None
     finally:
         if stream is not None:
-            path.unlink(missing_ok=True)
+            _held().discard(stream)
+            if not stream.closed:  # closed: this is a fork of the process that holds it
+                path.unlink(missing_ok=True)
+                stream.close()
+
+
+def in_use(path: Path) -> bool:
+    """Whether somebody holds the lock of a path now."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or no locks
+        return False
+    return False
+
+
+@functools.cache
+def _held() -> set[IO[bytes]]:
+    """Return the locks that this process holds.
+
+    A fork shares its parent's locks and may outlive it; it gives them up at once, so that a lock
+    ends with the process that took it.
+    """
+    held: set[IO[bytes]] = set()
+
+    def give_up() -> None:
+        for stream in held:
             stream.close()
+        held.clear()
+
+    os.register_at_fork(after_in_child=give_up)
+    return held
 
 
 def _lock(path: Path) -> IO[bytes] | None:
@@ -157,14 +114,15 @@ def _lock(path: Path) -> IO[bytes] | None:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
             if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                _held().add(stream)
                 return stream
-        except FileNotFoundError:
-            pass  # who held it is done, and took the file away: somebody else may have a new one
         except OSError as error:
-            stream.close()
-            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                return None
-            raise
+            # Who held it is done, and took the file away: somebody else may have a new one.
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                stream.close()
+                if error.errno in _NO_LOCKS:
+                    return None
+                raise
         stream.close()
 
 
@@ -193,8 +151,31 @@ class Artefact:
     fresh: bool
 
 
-def _say_nothing(_text: str) -> None:
-    """Stand for a report; it has a name, so that a store can be given to another process."""
+@dataclass(frozen=True)
+class Request:
+    """What :meth:`Store.get_or_make` was asked for, while its lock is held.
+
+    Parameters
+    ----------
+    kind, key : str
+        Where the artefact belongs.
+    fields, make, usable, resumable
+        As given.
+    alone : bool
+        Whether nobody else on this machine can be at it.
+    """
+
+    kind: str
+    key: str
+    fields: Mapping[str, Any]
+    make: Callable[[Path], Mapping[str, Any]]
+    usable: Callable[[Path, Mapping[str, Any]], bool]
+    resumable: bool
+    alone: bool
+
+
+def say_nothing(_text: str) -> None:
+    """Stand for a report."""
 
 
 class Store:
@@ -203,6 +184,8 @@ class Store:
     Several processes and threads may use one store: who asks for an artefact that another is
     making waits for it, and uses it. A lock is the system's, so it ends with whoever holds it; on a
     file system without locks, both do the work, and the first to finish is used.
+
+    A store can be pickled, to be used by another process; `report` stays behind.
 
     Parameters
     ----------
@@ -224,28 +207,48 @@ class Store:
     (True, False, 7)
     """
 
-    def __init__(self, root: Path, report: Callable[[str], None] = _say_nothing) -> None:
+    def __init__(self, root: Path, report: Callable[[str], None] = say_nothing) -> None:
         self.root = root
         self.report = report
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "report": say_nothing}
+
     @classmethod
     def default(cls) -> Store:
-        """Open the user's store: ``$RETRIEVAL_EVAL_CACHE``, or the platform's cache folder."""
-        given = os.environ.get("RETRIEVAL_EVAL_CACHE")
-        if given:
-            return cls(Path(given))
+        """Open the user's store on this machine: ``$RETRIEVAL_EVAL_CACHE`` if that is a folder.
+
+        If it is not set, or a URL, this is the platform's cache folder;
+        :func:`retrieval_eval.remote.open_store` opens the URL.
+        """
+        given = os.environ.get(VARIABLE)
+        if given and not is_url(given):
+            return Store(Path(given))
         from platformdirs import user_cache_path
 
-        return cls(user_cache_path("retrieval-eval"))
+        return Store(user_cache_path("retrieval-eval"))
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for messages."""
+        return str(self.root)
+
+    def reporting(self: S, report: Callable[[str], None]) -> S:
+        """Return this store with another `report`."""
+        other = copy.copy(self)
+        other.report = report
+        return other
 
     def find(self, kind: str, fields: Mapping[str, Any]) -> Artefact | None:
         """Return the artefact with this key if it is there and undamaged."""
-        key = digest(fields)
+        return self._here(kind, digest(fields))
+
+    def _here(self, kind: str, key: str) -> Artefact | None:
         folder = self.root / kind / key
         if not folder.is_dir():
             return None
         try:
-            meta, n_bytes = unseal(folder)
+            meta, n_bytes = unseal(folder, key)
         except InputError:
             return None
         with contextlib.suppress(OSError):
@@ -284,24 +287,17 @@ class Store:
         RetrievalEvalError
             If the store cannot be written to.
         """
-        found = self.find(kind, fields)
-        if found is not None and usable(found.folder, found.meta):
-            return found
         key = digest(fields)
-        target = self.root / kind / key
-        with self._claimed(key, target.parent) as alone:
-            found = self.find(kind, fields)  # somebody may have made it while this waited
-            if found is not None and usable(found.folder, found.meta):
-                return found
-            if found is not None:
-                shutil.rmtree(found.folder, ignore_errors=True)
-            elif target.is_dir():
-                self.report(f"{target}: was damaged since it was made, and is made again")
-            scratch = self.root / "tmp" / (key if alone else f"{key}-{uuid.uuid4().hex[:8]}")
-            if not resumable:
-                shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
-            scratch.mkdir(exist_ok=True)
-            return self._make(kind, fields, make, scratch, target, keep=resumable and alone)
+        found = self._here(kind, key)
+        if found is None or not usable(found.folder, found.meta):
+            with self._claimed(kind, key) as alone:
+                found = self._here(kind, key)  # somebody may have made it while this waited
+                if found is None or not usable(found.folder, found.meta):
+                    if found is not None:
+                        self.remove(found.folder)
+                    return self._obtain(Request(kind, key, fields, make, usable, resumable, alone))
+        self._share(kind, found)
+        return found
 
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[None]:
@@ -314,62 +310,90 @@ class Store:
                 stack.enter_context(locked(path))
             yield
 
+    def remove(self, folder: Path) -> None:
+        """Remove a folder of the store: all of it, or, if this is interrupted, none."""
+        stale = self.root / "tmp" / f"{folder.name}-{uuid.uuid4().hex[:8]}-stale"
+        stale.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(stale)
+            shutil.rmtree(stale, ignore_errors=True)
+
     @contextlib.contextmanager
-    def _claimed(self, key: str, parent: Path) -> Iterator[bool]:
+    def _claimed(self, kind: str, key: str) -> Iterator[bool]:
         """Wait until nobody else makes this artefact; yield whether that can be known here."""
-        path = self.root / "locks" / key
+        path = self.root / "locks" / f"{kind}-{key}"
         try:
-            for folder in (path.parent, self.root / "tmp", parent):
+            for folder in (path.parent, self.root / "tmp", self.root / kind):
                 folder.mkdir(parents=True, exist_ok=True)
             path.touch()
         except OSError as error:
             raise RetrievalEvalError(
                 f"{self.root}: the cache cannot be written to: {error}; "
-                "set RETRIEVAL_EVAL_CACHE to a folder of yours"
+                f"set {VARIABLE} to a folder of yours"
             ) from error
         with locked(path) as alone:
             yield alone
 
-    def _make(
-        self,
-        kind: str,
-        fields: Mapping[str, Any],
-        make: Callable[[Path], Mapping[str, Any]],
-        scratch: Path,
-        target: Path,
-        *,
-        keep: bool,
-    ) -> Artefact:
-        done = False
-        try:
-            meta = {**make(scratch), "fields": dict(fields)}
-            seal(scratch, meta)
-            other = self._move_in(scratch, target, kind, fields)
-            done = True
-        finally:
-            if done or not keep:
-                shutil.rmtree(scratch, ignore_errors=True)
-        if other is not None:
-            return other
-        n_bytes = sum((target / name).stat().st_size for name in _files(target))
-        return Artefact(digest(fields), target, dict(meta), n_bytes, fresh=True)
+    def _share(self, kind: str, found: Artefact) -> None:
+        """Let others find what was found here; here, they do."""
 
-    def _move_in(
-        self, scratch: Path, target: Path, kind: str, fields: Mapping[str, Any]
-    ) -> Artefact | None:
-        """Rename a finished folder; return another process's artefact if that was faster."""
+    def _obtain(self, request: Request) -> Artefact:
+        """Make an artefact, or get it from elsewhere; the lock is held, none here is usable."""
+        return self._make(request, lambda scratch: scratch)
+
+    def _make(self, request: Request, settle: Callable[[Path], Path]) -> Artefact:
+        """Make an artefact; `settle` gets it sealed, and says which folder is to be used."""
+        target = self.root / request.kind / request.key
+        if target.is_dir():
+            self.report(f"{target}: was damaged since it was made, and is made again")
+        name = f"{request.kind}-{request.key}"
+        scratch = self.root / "tmp" / (name if request.alone else f"{name}-{uuid.uuid4().hex[:8]}")
+        kept = request.resumable and request.alone
+        try:
+            fresh = not _finished(request, scratch)
+            if fresh:
+                if not request.resumable:
+                    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed process
+                scratch.mkdir(exist_ok=True)
+                seal(scratch, {**request.make(scratch), "fields": dict(request.fields)})
+            settled = settle(scratch)
+            kept = False
+            return self._move_in(
+                request.kind, request.key, settled, fresh=fresh and settled == scratch
+            )
+        finally:
+            if not kept:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _move_in(self, kind: str, key: str, folder: Path, *, fresh: bool) -> Artefact:
+        """Make a sealed folder the artefact; another process's is used if that was faster."""
+        target = self.root / kind / key
+        meta, n_bytes = _facts(folder)
         while True:
             try:
-                scratch.rename(target)
+                folder.rename(target)
             except OSError:
                 if not target.is_dir():
                     raise
             else:
-                return None
-            found = self.find(kind, fields)
+                return Artefact(key, target, meta, n_bytes, fresh=fresh)
+            found = self._here(kind, key)
             if found is not None:
+                shutil.rmtree(folder, ignore_errors=True)
                 return found
-            stale = scratch.with_name(f"{scratch.name}-stale")  # what lies there is damaged
-            with contextlib.suppress(FileNotFoundError):
-                target.rename(stale)
-            shutil.rmtree(stale, ignore_errors=True)
+            self.remove(target)  # what lies there is damaged
+
+
+def _finished(request: Request, scratch: Path) -> bool:
+    """Whether a process was killed after it had made this, and before it could move it in."""
+    try:
+        meta, _ = unseal(scratch, request.key)
+    except InputError:
+        return False
+    return request.usable(scratch, meta)
+
+
+def _facts(folder: Path) -> tuple[dict[str, Any], int]:
+    """Return what :func:`unseal` does of a folder that was sealed or checked just now."""
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return content["meta"], sum(facts["bytes"] for facts in content["files"].values())

@@ -28,16 +28,21 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 __all__ = [
+    "OtherWork",
     "SearchTimes",
     "ThreadLimit",
     "TimingOptions",
     "hardware",
     "library_versions",
     "machine",
+    "noise",
     "time_search",
 ]
 
 _WARM_UP_QUERIES = 20
+_SHORTEST_S = 0.2  # the system counts in hundredths of a second
+_NOISY_SHARE = 0.1
+_NOISY_SPREAD = 1.5
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,11 @@ class SearchTimes:
         """Batch throughput in queries per second, from the median repeat."""
         return self.batch_queries / float(np.median(self.batch_s))
 
+    @property
+    def spread(self) -> float | None:
+        """Slowest repeat of the batch as a multiple of the fastest; None for a single repeat."""
+        return max(self.batch_s) / min(self.batch_s) if len(self.batch_s) > 1 else None
+
 
 class ThreadLimit:
     """Limits every OpenMP and BLAS pool of the process that is loaded by now, and restores it.
@@ -138,6 +148,79 @@ class ThreadLimit:
     def __exit__(self, *_: object) -> None:
         for pool, count in self._before.pop():
             pool.set_num_threads(count)
+
+
+class OtherWork:
+    """Measures how busy others keep the cores that this process may use, in a ``with`` block.
+
+    Attributes
+    ----------
+    cores : float or None
+        After the block: processor time of everybody else (other processes, other guests of the
+        same host, the system itself) in seconds per second. None where the system does not tell,
+        or the block was too short.
+
+    Examples
+    --------
+    >>> with OtherWork() as others:
+    ...     pass
+    >>> others.cores is None  # too short
+    True
+    """
+
+    def __init__(self) -> None:
+        self.cores: float | None = None
+
+    def __enter__(self) -> OtherWork:
+        self._before = time.monotonic(), self._busy_s(), self._own_s()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        took = time.monotonic() - self._before[0]
+        busy, before = self._busy_s(), self._before[1]
+        if took >= _SHORTEST_S and busy is not None and before is not None:
+            others = busy - before - (self._own_s() - self._before[2])
+            self.cores = max(0.0, others / took)
+
+    @staticmethod
+    def _own_s() -> float:
+        return sum(os.times()[:2])
+
+    @staticmethod
+    def _busy_s() -> float | None:
+        """Return what the cores of this process have worked since the system was started."""
+        try:
+            lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+            names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+            ticks = os.sysconf("SC_CLK_TCK")
+        except (OSError, AttributeError, ValueError):
+            return None
+        counts = [line.split() for line in lines if line.split(" ", 1)[0] in names]
+        # user, nice, system, idle, iowait, irq, softirq, steal
+        return sum(int(one[n]) for one in counts for n in (1, 2, 3, 6, 7, 8)) / ticks
+
+
+def noise(other_cores: float | None, spread: float | None = None) -> str:
+    """Say why a timing cannot be trusted; nothing if it can.
+
+    Parameters
+    ----------
+    other_cores : float or None
+        From :class:`OtherWork`; more than a tenth of this machine's cores is noise.
+    spread : float or None
+        Slowest repeat as a multiple of the fastest; more than 1.5 is noise.
+
+    Examples
+    --------
+    >>> noise(0.0, 1.1), noise(None, 2.0)
+    ('', 'the slowest repeat took 2.0 x the fastest')
+    """
+    found = []
+    if other_cores is not None and other_cores > _NOISY_SHARE * (hardware()["cores"] or 1):
+        found.append(f"others kept {other_cores:.1f} cores busy")
+    if spread is not None and spread > _NOISY_SPREAD:
+        found.append(f"the slowest repeat took {spread:.1f} x the fastest")
+    return ", ".join(found)
 
 
 @contextlib.contextmanager

@@ -3,86 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from retrieval_eval import __version__
 from retrieval_eval.indexes import Index
-from retrieval_eval.pipeline.embedding import Embeddings
+from retrieval_eval.pipeline.jobs import Bench, Job, Told
 from retrieval_eval.pipeline.memory import peak_memory
+from retrieval_eval.pipeline.shards import read_embeddings
 from retrieval_eval.plugins import own_code
-from retrieval_eval.store import Artefact, Store, fold_digests
-from retrieval_eval.timing import machine
+from retrieval_eval.store import Artefact, fold_digests
+from retrieval_eval.timing import OtherWork
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Attributes", "Built", "build"]
+__all__ = ["Attributes", "BuildJob", "Built"]
 
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """An index in the store.
+    """What building an index has cost.
 
     Parameters
     ----------
-    artefact : Artefact
-        Its files.
-    index_class : type
-        The backend.
-    threads : int
-        For searching.
+    build_s : float or None
+        Seconds that building took, when it was built; None if something else ran beside it.
+    train_s : float or None
+        Seconds of these that were training; None where nothing is trained.
+    size_bytes : int
+        Size of the index.
+    peak_rss_bytes : int or None
+        Peak memory of a fresh process that searches it; None where that says nothing.
+    message : str
+        What could not be measured, and why; else empty.
+    other_cores : float or None
+        How many cores others kept busy meanwhile; None where that is unknown.
     """
 
-    artefact: Artefact
-    index_class: type[Index]
-    threads: int
+    build_s: float | None
+    train_s: float | None
+    size_bytes: int
+    peak_rss_bytes: int | None
+    message: str
+    other_cores: float | None
 
-    @property
-    def build_s(self) -> float:
-        """Seconds that building took, when it was built."""
-        return float(self.artefact.meta["build_s"])
-
-    @property
-    def train_s(self) -> float | None:
-        """Seconds of these that were training; None where nothing is trained."""
-        seconds: float | None = self.artefact.meta["train_s"]
-        return seconds
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the index, in bytes."""
-        return int(self.artefact.meta["size_bytes"])
-
-    @property
-    def peak_rss_bytes(self) -> int | None:
-        """Peak memory of a fresh process that searches it; None where that says nothing."""
-        peak: int | None = self.artefact.meta["peak_rss_bytes"]
-        return peak
-
-    @property
-    def message(self) -> str:
-        """What could not be measured, and why; else empty."""
-        return str(self.artefact.meta["message"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "index"}
-
-    def close(self) -> None:
-        """Close the index, if it was needed."""
-        if "index" in self.__dict__:
-            self.index.close()
-
-    @cached_property
-    def index(self) -> Index:
-        """The index, read from its files when first needed."""
-        return self.index_class.restore(
-            self.artefact.folder, self.artefact.meta, threads=self.threads
-        )
+    @classmethod
+    def of(cls, artefact: Artefact) -> Built:
+        """Read what a job has recorded."""
+        return cls(**{one.name: artefact.meta[one.name] for one in fields(cls)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,71 +83,84 @@ class Attributes:
         return cls(table, fold_digests(parts))
 
 
-def build(
-    store: Store,
-    embeddings: Embeddings,
-    index: Index,
-    attributes: Attributes | None = None,
-    *,
-    memory: bool = True,
-) -> Built:
-    """Build an index, timed, or find it in the store.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BuildJob(Job):
+    """Vectors to an index; it needs ``documents`` and ``queries``.
 
     Parameters
     ----------
-    store : Store
-        Where built indexes are kept.
-    embeddings : Embeddings
-        What to index.
     index : Index
         Not built yet; stays so.
-    attributes : Attributes, optional
+    machine : mapping
+        That does it, as :func:`retrieval_eval.timing.machine` describes it.
+    attributes : Attributes or None
         To filter on.
     memory : bool
         Measure the peak memory of a fresh process that loads the index and searches it.
     """
-    fields = {
-        "documents": embeddings.documents_key,
-        "index": index.identity(),
-        "class": f"{type(index).__module__}:{type(index).__qualname__}",
-        "code": own_code(type(index)),
-        "threads": index.threads,
-        "attributes": None if attributes is None else attributes.fingerprint,
-        "memory": memory,
-        "versions": index.versions(),
-        "machine": machine(),
-        "retrieval_eval": __version__,
-    }
 
-    def make(folder: Path) -> Mapping[str, Any]:
+    kind: ClassVar[str] = "build"
+    folder: ClassVar[str] = "indexes"
+    limited: ClassVar[bool] = True
+
+    index: Index
+    machine: Mapping[str, Any]
+    attributes: Attributes | None = None
+    memory: bool = True
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return all that decides the index, and what it costs."""
+        index = self.index
+        return {
+            "documents": self.needs["documents"].key,
+            "index": index.identity(),
+            "class": f"{type(index).__module__}:{type(index).__qualname__}",
+            "code": own_code(type(index)),
+            "threads": index.threads,
+            "attributes": None if self.attributes is None else self.attributes.fingerprint,
+            "memory": self.memory,
+            "versions": index.versions(),
+            "machine": dict(self.machine) if self.timed else None,
+            "retrieval_eval": __version__,
+        }
+
+    def make(
+        self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told
+    ) -> Mapping[str, Any]:
+        """Build, save and measure."""
+        index = self.index
         fresh = type(index)(
             metric=index.metric, seed=index.seed, threads=index.threads, **asdict(index.parameters)
         )
-        # In memory, so that no disk is timed.
-        vectors = (
-            embeddings.documents.copy()
-            if embeddings.sparse
-            else np.array(embeddings.documents, dtype=np.float32)
+        documents, queries = (
+            read_embeddings(inputs[side].folder, inputs[side].meta)
+            for side in ("documents", "queries")
         )
+        # In memory, so that no disk is timed.
+        sparse = not hasattr(documents, "__array__")
+        vectors = documents.copy() if sparse else np.array(documents, dtype=np.float32)
+        attributes = None if self.attributes is None else self.attributes.table
+        bench.clear("index")  # it would take memory beside the new one
         try:
-            fresh.build(vectors, attributes=None if attributes is None else attributes.table)
+            with OtherWork() as others:
+                fresh.build(vectors, attributes=attributes)
             facts = fresh.write_files(folder)
             size = fresh.size_bytes()
         finally:
             fresh.close()
         peak, reason = None, ""
-        if memory and fresh.in_process:
-            peak, reason = peak_memory(
-                type(index), folder, facts, embeddings.queries, index.threads
-            )
+        if self.memory and fresh.in_process:
+            peak, reason = peak_memory(type(index), folder, facts, queries, index.threads)
         return {
             **facts,
-            "build_s": fresh.build_s,
-            "train_s": fresh.train_s,
+            "build_s": fresh.build_s if self.timed else None,
+            "train_s": fresh.train_s if self.timed else None,
             "size_bytes": size,
             "peak_rss_bytes": peak,
             "message": reason,
+            "other_cores": others.cores if self.timed and fresh.in_process else None,
         }
 
-    found = store.get_or_make("indexes", fields, make, usable=type(index).intact)
-    return Built(found, type(index), index.threads or 1)
+    def usable(self, folder: Path, facts: Mapping[str, Any]) -> bool:
+        """Whether what an index outside the store points at is still there."""
+        return type(self.index).intact(folder, facts)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from retrieval_eval.datasets import Dataset
 from retrieval_eval.encoders.base import Encoder, Kind, check_embeddings
 from retrieval_eval.errors import InputError
+from retrieval_eval.pipeline.jobs import Bench, Job, Told, silent
 from retrieval_eval.pipeline.shards import Growing, Stored, read_embeddings
 from retrieval_eval.plugins import own_code
-from retrieval_eval.store import Artefact, Store
+from retrieval_eval.store import Artefact, Store, digest
 from retrieval_eval.timing import library_versions
 
-__all__ = ["Embeddings", "Stored", "check_texts", "embed"]
+__all__ = ["Embeddings", "EncodeJob", "Stored", "check_texts", "embed", "encode_jobs"]
 
-Advance = Callable[[int], None]
+_RECIPE = 2
+"""Raised whenever something else is recorded."""
+
+_JOIN_ROWS = 8192
+_JOIN_COMMIT_S = 60.0  # nothing is lost that cannot be copied again
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +38,20 @@ class Embeddings:
         Read-only.
     documents_key, queries_key : str
         Their keys in the store.
-    documents_s, queries_s : float
+    documents_s, queries_s : float or None
         Seconds that encoding took, when it was done; all parts together if it was interrupted.
+        None if something else ran beside it.
     facts : mapping
         What else it cost, such as tokens that were paid for.
-    artefacts : tuple of Artefact
-        Documents and queries in the store. Another process gets these, not the vectors.
     """
 
     documents: Any
     queries: Any
     documents_key: str
     queries_key: str
-    documents_s: float
-    queries_s: float
+    documents_s: float | None
+    queries_s: float | None
     facts: Mapping[str, float]
-    artefacts: tuple[Artefact, Artefact]
 
     @classmethod
     def of(cls, documents: Artefact, queries: Artefact) -> Embeddings:
@@ -59,14 +63,10 @@ class Embeddings:
             read_embeddings(queries.folder, queries.meta),
             documents.key,
             queries.key,
-            documents.meta["seconds"],
-            queries.meta["seconds"],
+            documents.meta["seconds"] if documents.meta["timed"] else None,
+            queries.meta["seconds"] if queries.meta["timed"] else None,
             {name: sum(usage.get(name, 0) for usage in used) for name in names},
-            (documents, queries),
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Embeddings.of, self.artefacts
 
     @property
     def sparse(self) -> bool:
@@ -74,11 +74,178 @@ class Embeddings:
         return not hasattr(self.documents, "__array__")
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EncodeJob(Job):
+    """Documents or queries to vectors.
+
+    An interrupted job leaves what it has made, and the next one goes on from there, to the same
+    bytes.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Not fitted; it is fitted here if it needs that and anything has to be computed.
+    identity : mapping
+        What ``encoder.identity()`` returned: it may take a while.
+    side : {'document', 'query'}
+        Which of them.
+    ids, texts : sequence of str
+        All of them.
+    fingerprint : str
+        Key of ids, texts and their order.
+    corpus : sequence of str
+        What to fit on; empty if nothing is fitted.
+    corpus_fingerprint : str or None
+        Its key.
+    stored : {'float32', 'float16'}
+        Element type in which the vectors are kept.
+    rows : (int, int) or None
+        Only these rows of them, the first included, the second not; None for all.
+    """
+
+    kind: ClassVar[str] = "encode"
+    folder: ClassVar[str] = "embeddings"
+    resumable: ClassVar[bool] = True
+
+    encoder: Encoder
+    identity: Mapping[str, Any]
+    side: Kind
+    ids: Sequence[str]
+    texts: Sequence[str]
+    fingerprint: str
+    corpus: Sequence[str] = ()
+    corpus_fingerprint: str | None = None
+    stored: Stored = "float32"
+    rows: tuple[int, int] | None = None
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return all that decides the vectors."""
+        fields = {
+            "texts": self.fingerprint,
+            "kind": self.side,
+            "encoder": dict(self.identity),
+            "code": own_code(type(self.encoder)),
+            "recipe": [self.encoder.recipe, _RECIPE],
+            "versions": _versions(self.encoder),
+            "fitted_on": self.corpus_fingerprint,
+            "stored": self.stored,
+        }
+        return fields if self.rows is None else {**fields, "rows": list(self.rows)}
+
+    @property
+    def units(self) -> int:
+        """How many texts there are."""
+        return len(self.texts)
+
+    def make(
+        self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told
+    ) -> Mapping[str, Any]:
+        """Encode, or put parts together that were encoded elsewhere."""
+        if inputs:
+            return _joined(folder, self.stored, inputs)
+        key = digest({**self.fields, "texts": None, "kind": None, "rows": None, "stored": None})
+
+        def ready() -> Encoder:
+            fitted: Encoder = bench.keep("encoder", key, lambda: self.encoder.fit(self.corpus))
+            return fitted
+
+        if self.side == "query":
+            ready()  # fitting is part of encoding the documents
+        rows = Growing(folder, len(self.texts), self.stored, self.encoder.commit_s)
+        return {**_write(rows, ready(), self, told), "timed": self.timed}
+
+    def in_parts(self, parts: int) -> EncodeJob:
+        """Return the same job, in so many parts that can be done on different machines.
+
+        Cuts lie where the encoder begins anew anyhow, so the vectors are the same. An encoder that
+        is fitted, or reads its vectors, or pays for each text, is not cut.
+        """
+        step = self.encoder.batch_texts
+        blocks = -(-len(self.texts) // step)
+        parts = min(parts, blocks)
+        alone = self.encoder.needs_fit or self.encoder.reads_vectors or not self.encoder.commit_s
+        if parts < 2 or alone:
+            return self
+        ends = [min(len(self.texts), step * (blocks * n // parts)) for n in range(parts + 1)]
+        needs = {
+            f"{number:06d}": replace(
+                self,
+                label=f"{self.label}, part {number + 1} of {parts}",
+                ids=self.ids[start:stop],
+                texts=self.texts[start:stop],
+                rows=(start, stop),
+            )
+            for number, (start, stop) in enumerate(itertools.pairwise(ends))
+        }
+        return replace(self, needs=needs, ids=(), texts=(), timed=False)
+
+
+def encode_jobs(
+    dataset: Dataset,
+    encoder: Encoder,
+    *,
+    stored: Stored = "float32",
+    identity: Mapping[str, Any] | None = None,
+    label: str = "",
+    timed: bool = False,
+) -> tuple[EncodeJob, EncodeJob]:
+    """Return the jobs that encode a dataset's documents and its queries.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The texts, or vectors that came with it.
+    encoder : Encoder
+        Not fitted.
+    stored : {'float32', 'float16'}
+        Element type in which dense vectors of documents are kept.
+    identity : mapping, optional
+        What ``encoder.identity()`` returned, if that was asked for already.
+    label : str
+        What is being done, for people.
+    timed : bool
+        Whether the seconds are reported.
+
+    Raises
+    ------
+    InputError
+        If the dataset has no texts and the encoder needs some.
+    """
+    check_texts(dataset, encoder)
+    if dataset.vectors is not None:
+        encoder = encoder.with_vectors(dataset.vectors.documents, dataset.vectors.queries)
+        identity = None
+    fits = encoder.needs_fit
+    documents = EncodeJob(
+        label=label or f"{dataset.name}, {encoder.name}",
+        timed=timed,
+        encoder=encoder,
+        identity=encoder.identity() if identity is None else identity,
+        side="document",
+        ids=dataset.document_ids,
+        texts=dataset.documents,
+        fingerprint=dataset.corpus_fingerprint,
+        corpus=dataset.documents if fits else (),
+        corpus_fingerprint=dataset.corpus_fingerprint if fits else None,
+        stored="float32" if encoder.sparse else stored,
+    )
+    queries = replace(
+        documents,
+        label=f"{documents.label}, queries",
+        side="query",
+        ids=dataset.query_ids,
+        texts=dataset.queries,
+        fingerprint=dataset.queries_fingerprint,
+        stored="float32",
+    )
+    return documents, queries
+
+
 def embed(
     store: Store,
     dataset: Dataset,
     encoder: Encoder,
-    advance: Advance = lambda _: None,
+    advance: Told = silent,
     *,
     stored: Stored = "float32",
 ) -> Embeddings:
@@ -106,50 +273,17 @@ def embed(
         If a vector holds NaN or infinity, or is zero where that says nothing, or the dataset has
         no texts and the encoder needs some.
     """
-    check_texts(dataset, encoder)
-    if dataset.vectors is not None:
-        encoder = encoder.with_vectors(dataset.vectors.documents, dataset.vectors.queries)
-    fitted: list[Encoder] = []
-    identity = encoder.identity()
-
-    def ready() -> Encoder:
-        if not fitted:
-            fitted.append(encoder.fit(dataset.documents))
-        return fitted[0]
-
-    def part(kind: Kind, ids: Sequence[str], texts: Sequence[str], fingerprint: str) -> Artefact:
-        kept: Stored = stored if kind == "document" and not encoder.sparse else "float32"
-        fields = {
-            "texts": fingerprint,
-            "kind": kind,
-            "encoder": identity,
-            "code": own_code(type(encoder)),
-            "recipe": encoder.recipe,
-            "versions": _versions(encoder),
-            "fitted_on": dataset.corpus_fingerprint if encoder.needs_fit else None,
-            "stored": kept,
-        }
-
-        def make(folder: Path) -> Mapping[str, Any]:
-            if kind == "query":
-                ready()  # fitting is part of encoding the documents
-            rows = Growing(folder, len(texts), kept, encoder.commit_s)
-            return _write(rows, ready(), kind, ids, texts, advance)
-
-        found = store.get_or_make("embeddings", fields, make, resumable=True)
-        if not found.fresh:
-            advance(len(texts))
-        return found
-
+    bench = Bench()
     try:
-        documents = part(
-            "document", dataset.document_ids, dataset.documents, dataset.corpus_fingerprint
-        )
-        queries = part("query", dataset.query_ids, dataset.queries, dataset.queries_fingerprint)
+        found = []
+        for job in encode_jobs(dataset, encoder, stored=stored, timed=True):
+            artefact = job.run(store, {}, bench, advance)
+            if not artefact.fresh:
+                advance(job.units)
+            found.append(artefact)
     finally:
-        for one in fitted:
-            one.close()
-    return Embeddings.of(documents, queries)
+        bench.clear()
+    return Embeddings.of(*found)
 
 
 def check_texts(dataset: Dataset, encoder: Encoder) -> None:
@@ -173,16 +307,9 @@ def _versions(encoder: Encoder) -> dict[str, str]:
     return {name: text for name, text in found.items() if name != "python"}
 
 
-def _write(
-    rows: Growing,
-    encoder: Encoder,
-    kind: Kind,
-    ids: Sequence[str],
-    texts: Sequence[str],
-    advance: Advance,
-) -> Mapping[str, Any]:
-    where = f"{encoder.origin(kind)}: {kind}"
-    advance(rows.done)
+def _write(rows: Growing, encoder: Encoder, job: EncodeJob, told: Told) -> Mapping[str, Any]:
+    where = f"{encoder.origin(job.side)}: {job.side}"
+    told(rows.done)
     counted: dict[str, float] = {}
 
     def cost() -> dict[str, float]:
@@ -195,28 +322,47 @@ def _write(
     cost()
     try:
         try:
-            for block in encoder.stream(texts, kind, ids=ids, start=rows.done):
+            for block in encoder.stream(job.texts, job.side, ids=job.ids, start=rows.done):
                 stop = rows.done + block.shape[0]
                 check_embeddings(
                     block,
-                    ids[rows.done : stop],
+                    job.ids[rows.done : stop],
                     what=where,
                     zero_allowed=encoder.zero_means_no_match or encoder.sparse,
-                    first_row=rows.done,
+                    first_row=rows.done + (job.rows[0] if job.rows else 0),
                 )
                 try:
                     rows.append(block)
                 except InputError as error:
                     raise InputError(f"{where}: {error}") from None
-                advance(block.shape[0])
+                told(block.shape[0])
         finally:
             rows.commit(cost())
     except BaseException:
         rows.close()
         raise
-    if rows.done != len(texts):
+    if rows.done != len(job.texts):
         rows.close()
-        raise InputError(f"{where}: {rows.done} vectors for {len(texts)} texts")
+        raise InputError(f"{where}: {rows.done} vectors for {len(job.texts)} texts")
     facts = dict(rows.finish())
     shape, values, seconds = facts.pop("shape"), facts.pop("values"), facts.pop("seconds")
     return {"shape": shape, "values": values, "seconds": seconds, "usage": facts}
+
+
+def _joined(folder: Path, stored: Stored, parts: Mapping[str, Artefact]) -> Mapping[str, Any]:
+    """Put the rows of several artefacts into one, some at a time."""
+    metas = [parts[name].meta for name in sorted(parts)]
+    rows = Growing(folder, sum(meta["shape"][0] for meta in metas), stored, _JOIN_COMMIT_S)
+    for name in sorted(parts):
+        part = read_embeddings(parts[name].folder, parts[name].meta)
+        for first in range(0, part.shape[0], _JOIN_ROWS):
+            rows.append(part[first : first + _JOIN_ROWS])
+    facts = rows.finish()
+    names = sorted({name for meta in metas for name in meta["usage"]})
+    return {
+        "shape": facts["shape"],
+        "values": facts["values"],
+        "seconds": sum(meta["seconds"] for meta in metas),
+        "usage": {name: sum(meta["usage"].get(name, 0) for meta in metas) for name in names},
+        "timed": all(meta["timed"] for meta in metas),
+    }

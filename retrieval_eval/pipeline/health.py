@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from retrieval_eval import __version__
 from retrieval_eval.health import embedding_health
 from retrieval_eval.pipeline.embedding import Embeddings
-from retrieval_eval.store import Store
+from retrieval_eval.pipeline.jobs import Bench, Job, Told
+from retrieval_eval.store import Artefact
 
-__all__ = ["find_health"]
+__all__ = ["HealthJob"]
 
 
-def find_health(store: Store, embeddings: Embeddings, seed: int) -> dict[str, Any]:
-    """Look at dense embeddings, or find what was seen in the store.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HealthJob(Job):
+    """Look at dense embeddings; it needs ``documents`` and ``queries``.
+
+    What is recorded under ``health`` is as
+    :meth:`retrieval_eval.health.EmbeddingHealth.as_dict` has it.
 
     Parameters
     ----------
-    store : Store
-        Where results are kept.
-    embeddings : Embeddings
-        Dense.
     seed : int
         Of the samples.
-
-    Returns
-    -------
-    dict
-        As :meth:`retrieval_eval.health.EmbeddingHealth.as_dict` has it.
     """
-    fields = {
-        "documents": embeddings.documents_key,
-        "queries": embeddings.queries_key,
-        "seed": seed,
-        "retrieval_eval": __version__,
-    }
 
-    def make(_folder: Path) -> Mapping[str, Any]:
-        found = embedding_health(embeddings.documents, embeddings.queries, seed=seed)
+    kind: ClassVar[str] = "health"
+    folder: ClassVar[str] = "health"
+
+    seed: int
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return all that decides what is seen."""
+        return {
+            "documents": self.needs["documents"].key,
+            "queries": self.needs["queries"].key,
+            "seed": self.seed,
+            "retrieval_eval": __version__,
+        }
+
+    def make(
+        self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told
+    ) -> Mapping[str, Any]:
+        """Look."""
+        embeddings = Embeddings.of(inputs["documents"], inputs["queries"])
+        found = embedding_health(embeddings.documents, embeddings.queries, seed=self.seed)
         return {"health": found.as_dict()}
-
-    health: dict[str, Any] = store.get_or_make("health", fields, make).meta["health"]
-    return health

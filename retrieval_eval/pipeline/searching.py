@@ -1,37 +1,38 @@
-"""An index to hits and their cost, and hits to scores."""
+"""An index to hits and their cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval import __version__
-from retrieval_eval.datasets import Dataset
-from retrieval_eval.evaluation import Evaluation, Evaluator
 from retrieval_eval.filters import Filter
 from retrieval_eval.hits import Hits
+from retrieval_eval.indexes import Index
 from retrieval_eval.neighbours import kth_scores, neighbour_recall
-from retrieval_eval.pipeline.building import Built
 from retrieval_eval.pipeline.embedding import Embeddings
+from retrieval_eval.pipeline.jobs import Bench, Job, Told
 from retrieval_eval.pipeline.truth import Truth
-from retrieval_eval.runs import Run
-from retrieval_eval.store import Store
+from retrieval_eval.store import Artefact
 from retrieval_eval.timing import (
+    OtherWork,
     SearchTimes,
     ThreadLimit,
     TimingOptions,
     hardware,
-    library_versions,
-    machine,
     time_search,
 )
 
-__all__ = ["Searched", "score", "search"]
+__all__ = ["SearchJob", "Searched"]
+
+_RECIPE = 2
+"""Raised whenever something else is recorded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,12 @@ class Searched:
         What served the queries, in the library's words.
     filtering : str or None
         Who filtered; None without a filter.
+    measured : str or None
+        When it was timed, in ISO 8601.
+    load_average : float or None
+        Of the machine's last minute before that.
+    other_cores : float or None
+        How many cores others kept busy meanwhile; None where that is unknown.
     """
 
     key: str
@@ -60,34 +67,43 @@ class Searched:
     times: SearchTimes | None
     served_by: str
     filtering: str | None
+    measured: str | None
+    load_average: float | None
+    other_cores: float | None
+
+    @classmethod
+    def of(cls, artefact: Artefact) -> Searched:
+        """Read what a job has found."""
+        meta, folder = artefact.meta, artefact.folder
+        times = meta["times"]
+        return cls(
+            artefact.key,
+            Hits(np.load(folder / "ids.npy"), np.load(folder / "scores.npy")),
+            meta["neighbour_recall"],
+            None if times is None else SearchTimes(**{**times, "batch_s": tuple(times["batch_s"])}),
+            meta["served_by"],
+            meta["filtering"],
+            meta["measured"],
+            meta["load_average"],
+            meta["other_cores"],
+        )
 
 
-def search(
-    store: Store,
-    embeddings: Embeddings,
-    built: Built,
-    truth: Truth,
-    *,
-    k: int,
-    settings: Mapping[str, Any],
-    timing: TimingOptions | None,
-    neighbours: int,
-    seed: int,
-    where: Filter | None = None,
-    allowed: NDArray[np.bool_] | None = None,
-) -> Searched:
-    """Search all queries, and time a sample of them; or find both in the store.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SearchJob(Job):
+    """Search all queries, and time a sample of them.
+
+    It needs ``documents`` and ``queries``, the ``index``, and the true ``neighbours``: at least as
+    many as `neighbours`, among the documents that pass the filter.
 
     Parameters
     ----------
-    store : Store
-        Where results are kept.
-    embeddings : Embeddings
-        The queries.
-    built : Built
-        The index.
-    truth : Truth
-        At least `neighbours` true neighbours, among the documents that pass the filter.
+    index_class : type
+        The backend.
+    threads : int or None
+        For searching.
+    machine : mapping
+        That does it, as :func:`retrieval_eval.timing.machine` describes it.
     k : int
         Hits a query.
     settings : mapping
@@ -98,108 +114,90 @@ def search(
         The k of neighbour recall.
     seed : int
         Of the sample that is timed.
-    where : Filter, optional
+    where : Filter or None
         Which documents may be found.
-    allowed : ndarray of bool, shape (n,), optional
+    allowed : ndarray of bool, shape (n,), or None
         The same as a mask.
     """
-    fields = {
-        "index": built.artefact.key,
-        "queries": embeddings.queries_key,
-        "k": k,
-        "settings": dict(settings),
-        "timing": None if timing is None else asdict(timing),
-        "where": None if where is None else where.as_mapping(),
-        "neighbours": neighbours,
-        "seed": seed,
-        "machine": machine(),
-        "retrieval_eval": __version__,
-    }
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        index = built.index
-        hits = index.search(embeddings.queries, k, where=where, **settings)
+    kind: ClassVar[str] = "search"
+    folder: ClassVar[str] = "searches"
+    limited: ClassVar[bool] = True
+
+    index_class: type[Index]
+    threads: int | None
+    machine: Mapping[str, Any]
+    k: int
+    settings: Mapping[str, Any]
+    timing: TimingOptions | None
+    neighbours: int
+    seed: int
+    where: Filter | None = None
+    allowed: NDArray[np.bool_] | None = None
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return all that decides the hits, and what they cost."""
+        return {
+            "index": self.needs["index"].key,
+            "queries": self.needs["queries"].key,
+            "k": self.k,
+            "settings": dict(self.settings),
+            "timing": None if self.timing is None else asdict(self.timing),
+            "where": None if self.where is None else self.where.as_mapping(),
+            "neighbours": self.neighbours,
+            "seed": None if self.timing is None else self.seed,
+            "machine": None if self.timing is None else dict(self.machine),
+            "recipe": _RECIPE,
+            "retrieval_eval": __version__,
+        }
+
+    def make(
+        self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told
+    ) -> Mapping[str, Any]:
+        """Search, then measure."""
+        built = inputs["index"]
+        index: Index = bench.keep(
+            "index",
+            built.key,
+            lambda: self.index_class.restore(built.folder, built.meta, threads=self.threads or 1),
+        )
+        embeddings = Embeddings.of(inputs["documents"], inputs["queries"])
+        truth = Truth.of(inputs["neighbours"])
+        k, where = self.k, self.where
+        hits = index.search(embeddings.queries, k, where=where, **self.settings)
         recall = neighbour_recall(
             hits,
-            kth_scores(truth.scores, neighbours),
+            kth_scores(truth.scores, self.neighbours),
             embeddings.documents,
             embeddings.queries,
-            neighbours,
+            self.neighbours,
             index.metric,
-            allowed=allowed,
-            neighbours=np.isfinite(truth.scores[:, :neighbours]).sum(axis=1),
+            allowed=self.allowed,
+            neighbours=np.isfinite(truth.scores[:, : self.neighbours]).sum(axis=1),
         )
-        times = None
+        times, others, timing = None, OtherWork(), self.timing
+        load = hardware()["load_average"]
         if timing is not None:
-            call = index.bind(k, where=where, **settings)
-            with ThreadLimit(timing.threads):
+            call = index.bind(k, where=where, **self.settings)
+            with ThreadLimit(timing.threads), others:
                 times = time_search(
                     call,
                     index.prepare(embeddings.queries),
                     repeats=timing.repeats,
                     latency_queries=timing.latency_queries,
                     batch_queries=timing.batch_queries,
-                    seed=seed,
+                    seed=self.seed,
                 )
         np.save(folder / "ids.npy", hits.ids)
         np.save(folder / "scores.npy", hits.scores)
-        measured = recall[~np.isnan(recall)]
+        known = recall[~np.isnan(recall)]
         return {
-            "neighbour_recall": float(measured.mean()) if len(measured) else None,
+            "neighbour_recall": float(known.mean()) if len(known) else None,
             "times": None if times is None else asdict(times),
-            "served_by": index.served_by(k, where=where, **settings),
+            "served_by": index.served_by(k, where=where, **self.settings),
             "filtering": None if where is None else index.filtering,
-            "load_average": hardware()["load_average"],
+            "measured": None if times is None else datetime.now(UTC).isoformat(timespec="seconds"),
+            "load_average": load[0] if load and times is not None else None,
+            # A server's own work would count as that of others.
+            "other_cores": others.cores if index.in_process else None,
         }
-
-    found = store.get_or_make("searches", fields, make)
-    times = found.meta["times"]
-    return Searched(
-        found.key,
-        Hits(np.load(found.folder / "ids.npy"), np.load(found.folder / "scores.npy")),
-        found.meta["neighbour_recall"],
-        None if times is None else SearchTimes(**{**times, "batch_s": tuple(times["batch_s"])}),
-        found.meta["served_by"],
-        found.meta["filtering"],
-    )
-
-
-def score(
-    store: Store, dataset: Dataset, run: Run, run_key: str, evaluator: Evaluator
-) -> Evaluation:
-    """Score a run, or find its scores in the store.
-
-    Parameters
-    ----------
-    store : Store
-        Where results are kept.
-    dataset : Dataset
-        Whose documents the run names.
-    run : Run
-        The run.
-    run_key : str
-        Key in the store of the search or combination that made it.
-    evaluator : Evaluator
-        Judgments and measures.
-    """
-    fields = {
-        "search": run_key,
-        "documents": dataset.corpus_fingerprint,
-        "qrels": evaluator.qrels.fingerprint,
-        "measures": list(evaluator.measures),
-        "versions": library_versions("ir-measures", "pytrec_eval-terrier"),
-        "retrieval_eval": __version__,
-    }
-    made: list[Evaluation] = []
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        made.append(evaluator.evaluate(run))
-        np.save(folder / "values.npy", made[0].values)
-        return {"missing": made[0].missing, "query_ids": list(made[0].query_ids)}
-
-    found = store.get_or_make("evaluations", fields, make)
-    if made:
-        return made[0]
-    values = np.load(found.folder / "values.npy")
-    query_ids = tuple(found.meta["query_ids"])
-    return Evaluation(run.name, evaluator.measures, query_ids, values, found.meta["missing"])

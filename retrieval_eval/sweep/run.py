@@ -11,11 +11,14 @@ from retrieval_eval import __version__
 from retrieval_eval.combiners import Combiner
 from retrieval_eval.encoders import Encoder
 from retrieval_eval.errors import RetrievalEvalError
+from retrieval_eval.executors import open_executor
 from retrieval_eval.indexes import Index
 from retrieval_eval.store import Store, digest
+from retrieval_eval.sweep import status
 from retrieval_eval.sweep.compare import compare_rows
 from retrieval_eval.sweep.config import Sweep
-from retrieval_eval.sweep.execute import find_all_health, run_plan
+from retrieval_eval.sweep.execute import find_all_health, outcomes_of
+from retrieval_eval.sweep.perform import Performance, job_counts
 from retrieval_eval.sweep.plan import Plan, make_plan
 from retrieval_eval.sweep.results import (
     FORMAT,
@@ -40,6 +43,8 @@ def run_sweep(
     store: Store | None = None,
     skip_unavailable: bool = False,
     progress: bool = True,
+    executor: str = "local",
+    jobs: int | None = None,
 ) -> Results:
     """Run a sweep, or find it finished.
 
@@ -58,7 +63,12 @@ def run_sweep(
     skip_unavailable : bool
         Skip rows whose library is not installed, instead of refusing the sweep.
     progress : bool
-        Show progress bars on stderr if it is a terminal.
+        Show on stderr how it goes.
+    executor : str
+        Where the jobs are done: ``local`` or ``ray`` (see
+        :func:`retrieval_eval.executors.open_executor`).
+    jobs : int, optional
+        How many jobs that are not timed may be under way at once on this machine.
 
     Returns
     -------
@@ -73,31 +83,41 @@ def run_sweep(
         If a library is not installed.
     """
     damage: list[str] = []
-    store = Store((store or Store.default()).root, damage.append)
+    store = (store or Store.default()).reporting(damage.append)
     folder = Path(out) if out is not None else Path("results") / sweep.name
     check_target(folder)
     tuning: list[dict[str, Any]] = []
-    asked = sweep
-    if sweep.spaces():
-        if without_ranges(sweep).indexes:  # what is wrong elsewhere shows before hours of trials
-            make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
-        sweep, tuning = search_ranges(sweep, store, progress=progress)
-    plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
-    # Of two runs into one folder the second waits, and finds what the first has done.
-    with store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
-        facts = _facts(plan)
-        if tuning:
-            facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}
-        return _run(plan, facts, store, folder, progress=progress, damage=damage)
+    asked, limits = sweep, sweep.limits
+    at_work = open_executor(
+        executor,
+        store,
+        jobs=jobs,
+        processes=limits.processes,
+        seconds=limits.seconds,
+        memory_bytes=None if limits.memory_gb is None else int(limits.memory_gb * 1e9),
+    )
+    with at_work:
+        work = Performance(store, at_work, progress, status.status_path(folder))
+        if sweep.spaces():
+            if without_ranges(sweep).indexes:  # what is wrong elsewhere shows before the trials
+                make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
+            sweep, tuning = search_ranges(sweep, work)
+        plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
+        # Of two runs into one folder the second waits, and finds what the first has done.
+        with store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
+            facts = _facts(plan, at_work.machine)
+            if tuning:
+                facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}
+            results = _run(plan, facts, work, folder, damage)
+            status.remove(status.status_path(folder))
+            return results
 
 
 def _run(
     plan: Plan,
     facts: Mapping[str, Any],
-    store: Store,
+    work: Performance,
     folder: Path,
-    *,
-    progress: bool,
     damage: list[str],
 ) -> Results:
     started, began = now(), perf_counter()
@@ -106,7 +126,8 @@ def _run(
     if is_finished(folder, key):
         return Results(folder, read_manifest(folder) or {}, fresh=False)
 
-    outcomes = run_plan(plan, store, progress=progress)
+    graph, done = work.perform(plan)
+    outcomes = outcomes_of(graph, done)
     statuses = [outcome.status for outcome in outcomes]
     if "ok" not in statuses:
         reasons = "; ".join(dict.fromkeys(outcome.message for outcome in outcomes))
@@ -123,22 +144,22 @@ def _run(
         "seconds": round(perf_counter() - began, 1),
         **facts,
         "hardware": hardware(),
+        "jobs": job_counts(graph, done),
         "reference": plan.reference,
         "families": {dataset: one.family for dataset, _, one in comparisons},
         "rows": {status: statuses.count(status) for status in ("ok", "skipped", "failed")},
         "notes": notes,
     }
-    health = find_all_health(plan, outcomes, store)
+    health = find_all_health(graph, done)
     moved = write_results(folder, plan, outcomes, comparisons, manifest, health)
     if moved is not None:
         manifest = {**manifest, "earlier_results": str(moved)}
     return Results(folder, manifest, fresh=True)
 
 
-def _facts(plan: Plan) -> Mapping[str, Any]:
+def _facts(plan: Plan, machine: Mapping[str, Any]) -> Mapping[str, Any]:
     """All that decides a sweep's results, and so whether it is finished already."""
     names = {name for thing in _parts_of(plan) for name in thing.distributions}
-    machine = hardware()
     return {
         "retrieval_eval": __version__,
         "sweep": plan.sweep.model_dump(mode="json"),
@@ -151,7 +172,7 @@ def _facts(plan: Plan) -> Mapping[str, Any]:
         | {
             name: text for row in plan.searched for name, text in row.index.index.versions().items()
         },
-        "machine": {"processor": machine["processor"], "cores": machine["cores"]},
+        "machine": dict(machine),
     }
 
 

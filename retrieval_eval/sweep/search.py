@@ -7,9 +7,9 @@ from typing import Any
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.parameters import Entry, parse_entry
-from retrieval_eval.store import Store
 from retrieval_eval.sweep.config import Sweep, SweepError
-from retrieval_eval.sweep.execute import run_plan
+from retrieval_eval.sweep.execute import outcomes_of
+from retrieval_eval.sweep.perform import Performance
 from retrieval_eval.sweep.plan import make_plan
 from retrieval_eval.sweep.ranges import Space
 from retrieval_eval.sweep.results import row_record
@@ -24,9 +24,7 @@ def without_ranges(sweep: Sweep) -> Sweep:
     return sweep.model_copy(update={"indexes": kept, "tune": None})
 
 
-def search_ranges(
-    sweep: Sweep, store: Store, *, progress: bool
-) -> tuple[Sweep, list[dict[str, Any]]]:
+def search_ranges(sweep: Sweep, work: Performance) -> tuple[Sweep, list[dict[str, Any]]]:
     """Search every index with ranges, for each dataset and encoder.
 
     What a trial computes is kept in the store, so that a search that was stopped goes on where it
@@ -36,10 +34,8 @@ def search_ranges(
     ----------
     sweep : Sweep
         The configuration.
-    store : Store
-        Where every job's result is kept.
-    progress : bool
-        Whether to show progress bars where stderr is a terminal.
+    work : Performance
+        Does the trials.
 
     Returns
     -------
@@ -66,7 +62,7 @@ def search_ranges(
         for dataset in sweep.datasets:
             for encoder in sweep.encoders:
                 search = sweep.search(spaces[place])
-                trial = _Trial(sweep, store, dataset, encoder, search.space, progress=progress)
+                trial = _Trial(sweep, work, dataset, encoder, search.space)
                 trials = search.run(trial.run)
                 best = search.goal.best(trials)
                 names = {"dataset": parse_entry(dataset)[0], "encoder": parse_entry(encoder)[0]}
@@ -86,12 +82,10 @@ class _Trial:
     def __init__(
         self,
         sweep: Sweep,
-        store: Store,
+        work: Performance,
         dataset: Entry,
         encoder: Entry,
         space: Space,
-        *,
-        progress: bool,
     ) -> None:
         self._space = space
         self._sweep = sweep.model_copy(
@@ -106,14 +100,13 @@ class _Trial:
                 "filters": sweep.filters[:1],
             }
         )
-        self._store = store
-        self._progress = progress
+        self._work = work
 
     def run(self, point: Mapping[str, Any]) -> Mapping[str, float | None]:
         """Return the figures of one point; none where it cannot be built."""
         sweep = self._sweep.model_copy(update={"indexes": [self._space.fill(point)]})
         try:
-            plan = make_plan(sweep, self._store, skip_unavailable=False)
+            plan = make_plan(sweep, self._work.store, skip_unavailable=False)
         except InputError as error:
             if "indexes" not in getattr(error, "location", ()):
                 raise
@@ -124,7 +117,7 @@ class _Trial:
                 "write datasets and encoders without lists",
                 ("tune",),
             )
-        (outcome,) = run_plan(plan, self._store, progress=self._progress)
+        (outcome,) = outcomes_of(*self._work.perform(plan))
         figures = row_record(plan, outcome)
         return {
             name: float(value)

@@ -184,7 +184,7 @@ def test_bad_input_is_one_line_exit_code_2_and_no_results(
     values = settings(tiny)
     change(tiny, values)
     assert_refused(cli("run", write_sweep(values)), *parts)
-    assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.glob("results/[!.]*"))
     assert not list(tmp_path.glob(".tiny-sweep*"))
 
 
@@ -199,7 +199,7 @@ def test_bad_input_of_a_real_process_is_one_line_without_a_traceback(
         [*COMMAND, "run", path], check=False, capture_output=True, text=True, timeout=120
     )
     assert_refused((done.returncode, done.stdout, done.stderr), "unknown index 'falt'")
-    assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.glob("results/[!.]*"))
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(
@@ -311,7 +311,7 @@ def test_a_dry_run_prints_the_rows_and_does_no_work(
     assert code == 0
     for name in ("flat", *(f"nlist={n} nprobe={p}" for n in (2, 4) for p in (1, 2))):
         assert name in out
-    assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.glob("results/[!.]*"))
     assert not (cache / "embeddings").exists()
     assert not (cache / "indexes").exists()
 

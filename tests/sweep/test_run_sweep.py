@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from retrieval_eval.errors import InputError, MissingExtraError, RetrievalEvalError
 from retrieval_eval.evaluation import evaluate
-from retrieval_eval.pipeline import runner, searching
+from retrieval_eval.pipeline import SearchJob, searching
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
@@ -340,7 +340,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
 ) -> None:
     sweep = Sweep(**settings(tiny, indexes=["flat", LISTS, {"ivf-flat": {"nlist": 2}}]))
     calls: list[int] = []
-    original = runner.search
+    original = SearchJob.make
 
     def third_is_stopped(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -349,7 +349,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
         return original(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "search", third_is_stopped)
+        patch.setattr(SearchJob, "make", third_is_stopped)
         with pytest.raises(KeyboardInterrupt):
             run_sweep(sweep, out=tmp_path / "out")
     assert len(searches) == 2

@@ -1,0 +1,57 @@
+"""Executors by name."""
+
+from __future__ import annotations
+
+from retrieval_eval.errors import unknown_name
+from retrieval_eval.executors.base import Executor
+from retrieval_eval.executors.local import LocalExecutor
+from retrieval_eval.store import Store
+from retrieval_eval.timing import machine
+
+__all__ = ["open_executor"]
+
+_MOST_JOBS = 8
+
+
+def open_executor(
+    name: str,
+    store: Store,
+    *,
+    jobs: int | None = None,
+    processes: bool = True,
+    seconds: float | None = None,
+    memory_bytes: int | None = None,
+) -> Executor:
+    """Return an executor, not yet at work.
+
+    Parameters
+    ----------
+    name : str
+        ``local``; ``ray`` for the cluster that is there, or a local one; ``ray:ADDRESS`` for one.
+    store : Store
+        Where results are kept.
+    jobs : int, optional
+        How many jobs that are not timed may be under way at once on this machine; by default one
+        for each core, and at most 8.
+    processes : bool
+        Whether jobs are done in child processes, which may die of them.
+    seconds, memory_bytes : float or int, optional
+        Limits of one job.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    MissingExtraError
+        If a library is not installed.
+    """
+    kind, _, address = name.partition(":")
+    if kind == "local" and not address:
+        return LocalExecutor(
+            store,
+            jobs=jobs or max(1, min(_MOST_JOBS, machine()["cores"] or 1)),
+            processes=processes,
+            seconds=seconds,
+            memory_bytes=memory_bytes,
+        )
+    raise unknown_name("executor", name, ["local", "ray"])

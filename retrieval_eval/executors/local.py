@@ -1,0 +1,192 @@
+"""Jobs on this machine: in child processes that may die of them, or in this process."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
+
+from retrieval_eval.errors import RetrievalEvalError
+from retrieval_eval.executors.base import Executor, News
+from retrieval_eval.isolation import ChildError, Returned, Worker, machine_memory, tell
+from retrieval_eval.pipeline.jobs import Bench, Job
+from retrieval_eval.store import Artefact, Store
+from retrieval_eval.timing import machine
+
+__all__ = ["LocalExecutor", "failure_of", "work"]
+
+_EVERY_S = 0.2
+
+
+class LocalExecutor(Executor):
+    """Does jobs in child processes of this one.
+
+    Timed jobs are done one by one, with nothing beside them. A crash, a hang or a flood of memory
+    ends a child, and costs its job alone.
+
+    Parameters
+    ----------
+    store : Store
+        Where results are kept.
+    jobs : int
+        How many jobs that are not timed may be under way at once.
+    processes : bool
+        Whether there are child processes; without, everything is done in this one, one by one.
+    seconds : float or None
+        Limit of time for a job that is `limited`.
+    memory_bytes : int or None
+        Anonymous memory that one child may take. None: nine tenths of the machine's, shared by
+        those that may be under way at once.
+
+    Examples
+    --------
+    >>> from retrieval_eval.timing import machine
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with LocalExecutor(Store(Path(tempfile.mkdtemp()))) as executor:
+    ...     executor.machine == machine()
+    True
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        jobs: int = 1,
+        processes: bool = True,
+        seconds: float | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self.machine = machine()
+        self._store = store
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._workers = [Worker() for _ in range(jobs if processes else 0)]
+        self._last: dict[int, str] = {}  # what kind of job a worker did last
+        self._busy: dict[int, Job] = {}  # by worker
+        self._bench = Bench()
+        self._said: list[News] = []
+
+    def has_room(self, job: Job) -> bool:
+        """Whether nothing is under way that it would disturb, or that would disturb it."""
+        if _alone(job):
+            return not self._busy
+        if any(_alone(one) for one in self._busy.values()):
+            return False
+        return job.here or len(self._busy) < max(1, len(self._workers))
+
+    def start(self, job: Job, inputs: Mapping[str, Artefact]) -> None:
+        """Begin a job in a free child; one that cannot be sent is done here and now."""
+        if not self._workers or _interactive(job):
+            self._do_here(job, inputs)
+            return
+        free = [number for number in range(len(self._workers)) if number not in self._busy]
+        alike = [number for number in free if self._last.get(number) == job.kind]
+        number = (alike or free)[0]
+        worker = self._workers[number]
+        if self._last.get(number) == "encode" and job.kind != "encode":
+            worker.close()  # a model's memory and threads are in nobody's way then
+        worker.seconds = self._seconds if job.limited else None
+        shared = machine_memory() // (1 if _alone(job) else len(self._workers))
+        worker.memory_bytes = self._memory_bytes or shared
+        try:
+            worker.start(work, (job, self._store, dict(inputs)))
+        except ChildError as error:
+            self._said.append(News(job, failure=str(error)))
+        except (pickle.PicklingError, AttributeError, TypeError):  # a class inside a function
+            self._do_here(job, inputs)
+        else:
+            self._last[number] = job.kind
+            self._busy[number] = job
+
+    def _end(self, number: int, news: News) -> None:
+        del self._busy[number]
+        self._said.append(news)
+
+    def _do_here(self, job: Job, inputs: Mapping[str, Artefact]) -> None:
+        def told(units: int) -> None:
+            self._said.append(News(job, units=units))
+
+        try:
+            artefact = job.run(self._store, inputs, self._bench, told)
+        except Exception as error:  # noqa: BLE001 (a library's failure costs its rows alone)
+            self._said.append(failure_of(job, error))
+        else:
+            self._said.append(News(job, artefact=artefact))
+
+    def news(self, seconds: float) -> Sequence[News]:
+        """Wait for the children."""
+        until = time.monotonic() + seconds
+        while self._busy and not self._said:
+            answers = [self._workers[number].answers for number in self._busy]
+            left = max(0.0, min(_EVERY_S, until - time.monotonic()))
+            wait([one for one in answers if one is not None], left)
+            for number in tuple(self._busy):
+                self._ask(number)
+            if time.monotonic() >= until:
+                break
+        said, self._said = self._said, []
+        return said
+
+    def _ask(self, number: int) -> None:
+        """Read what a child has to say, and look after its limits."""
+        job = self._busy[number]
+        try:
+            for told in self._workers[number].poll():
+                if isinstance(told, Returned):
+                    self._end(number, News(job, artefact=told.value))
+                elif isinstance(told, str):
+                    self._said.append(News(job, damage=told))
+                else:
+                    self._said.append(News(job, units=told))
+        except (RetrievalEvalError, ChildError) as error:
+            self._end(number, failure_of(job, error))
+
+    def close(self, *, kill: bool) -> None:
+        """End the children."""
+        for worker in self._workers:
+            worker.kill() if kill else worker.close()
+        self._bench.clear()
+
+
+_open = Bench()  # in a child: what it keeps from one job to the next
+
+
+def work(job: Job, store: Store, inputs: Mapping[str, Artefact]) -> Artefact:
+    """Do a job in a child process; it tells its parent of units that are done, and of damage."""
+    store.report = tell
+    pending = [0, time.monotonic()]
+
+    def told(units: int) -> None:
+        pending[0] += units
+        if time.monotonic() - pending[1] >= _EVERY_S:
+            tell(pending[0])
+            pending[:] = [0, time.monotonic()]
+
+    return job.run(store, inputs, _open, told)
+
+
+def failure_of(job: Job, error: Exception) -> News:
+    """Say what an exception of a job means: bad data stops everything, a library costs its job."""
+    if isinstance(error, RetrievalEvalError):
+        return News(job, error=error)
+    if isinstance(error, ChildError):
+        return News(job, failure=str(error))
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = f" ({last.tb_frame.f_code.co_name}, line {last.tb_lineno})" if last else ""
+    return News(job, failure=" ".join(f"{type(error).__name__}: {error}{where}".split()))
+
+
+def _interactive(job: Job) -> bool:
+    """Whether the job is made of what an interactive session defines: no child can import that."""
+    values = vars(job).values()
+    kinds = (value if isinstance(value, type) else type(value) for value in values)
+    return any(cls.__module__ == "__main__" for cls in kinds)
+
+
+def _alone(job: Job) -> bool:
+    """Whether a job has the machine to itself; a model takes all cores by itself."""
+    return job.timed or job.kind == "encode"
