@@ -167,7 +167,9 @@ class Worker:
             As :meth:`run` does.
         """
         found: list[Any] = []
-        _, answers = self._ready()
+        answers = self._answers
+        if answers is None:
+            raise ChildError("there is no call under way")
         try:
             while answers.poll(wait_s if not found else 0.0):
                 kind, value = pickle.loads(answers.recv_bytes())  # noqa: S301 (our own child's)

@@ -34,8 +34,8 @@ __all__ = [
     "Store",
     "digest",
     "file_digest",
-    "in_use",
     "fold_digests",
+    "in_use",
     "locked",
     "seal",
     "unseal",
@@ -242,6 +242,10 @@ class Store:
     def find(self, kind: str, fields: Mapping[str, Any]) -> Artefact | None:
         """Return the artefact with this key if it is there and undamaged."""
         return self._here(kind, digest(fields))
+
+    def holds(self, kind: str, fields: Mapping[str, Any]) -> bool:
+        """Whether there is an artefact with this key; whether it is sound is not looked at."""
+        return (self.root / kind / digest(fields) / MANIFEST).is_file()
 
     def _here(self, kind: str, key: str) -> Artefact | None:
         folder = self.root / kind / key

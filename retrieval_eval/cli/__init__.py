@@ -13,6 +13,7 @@ from retrieval_eval.cli import (
     schema,
     select,
     split,
+    status,
     validate,
 )
 from retrieval_eval.cli.app import app, main
@@ -32,5 +33,6 @@ __all__ = [
     "schema",
     "select",
     "split",
+    "status",
     "validate",
 ]

@@ -72,7 +72,6 @@ def main() -> NoReturn:
         say("stopped")
         sys.exit(130)
     except KeyboardInterrupt:
-        say("stopped; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stderr.close()

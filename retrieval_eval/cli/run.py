@@ -31,54 +31,43 @@ def run(
         bool, typer.Option(help="Skip rows whose library is not installed.")
     ] = False,
     cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the cache [$RETRIEVAL_EVAL_CACHE, or the user's]."),
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="The cache: a folder, or a URL [$RETRIEVAL_EVAL_CACHE, or the user's].",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Print the rows, and do no work.")] = False,
+    executor: Annotated[
+        str, typer.Option(help="Where the jobs are done: local, ray, or ray:ADDRESS.")
+    ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Untimed jobs at once on this machine [its cores, at most 8]."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the rows, the jobs and what they take; do no work.")
+    ] = False,
 ) -> int:
     """Run a whole sweep, or go on with one that was stopped, and print its leaderboard."""
-    from retrieval_eval.store import Store
+    from retrieval_eval.remote import open_store
     from retrieval_eval.sweep.config import Sweep, SweepError, open_sweep
+    from retrieval_eval.sweep.interrupt import ends_promptly
 
     sweep, document = open_sweep(config, set_ or (), Sweep)
-    store = Store(cache) if cache else Store.default()
+    store = open_store(cache)
     try:
-        return _run(sweep, store, out, skip_unavailable=skip_unavailable, dry_run=dry_run)
+        if dry_run:
+            return _preview(sweep, store, skip_unavailable=skip_unavailable)
+        with ends_promptly():
+            results = sweep.run(
+                out=out,
+                store=store,
+                skip_unavailable=skip_unavailable,
+                executor=executor,
+                jobs=jobs,
+            )
     except SweepError as error:
         raise InputError(f"{document.where(error.location)}: {error}") from error
-
-
-def _run(
-    sweep: Sweep, store: Store, out: Path | None, *, skip_unavailable: bool, dry_run: bool
-) -> int:
-    from retrieval_eval.sweep import make_plan, run_sweep
-
-    if dry_run:
-        from retrieval_eval.report.terminal import print_table
-
-        spaces = sweep.spaces()
-        if spaces:
-            from retrieval_eval.sweep.search import without_ranges
-
-            for space in spaces.values():
-                say(f"to be searched, for each dataset and encoder: {space.entry}")
-            sweep = without_ranges(sweep)
-            if not sweep.indexes:
-                return 0
-        plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
-        filtered = any(row.view.where is not None for row in plan.rows)
-        names = ["dataset", "encoder", "configuration", *(["filter"] if filtered else []), ""]
-        columns = [(name, False) for name in names]
-        cells = []
-        for row in plan.rows:
-            done = "skipped" if row.missing else "run"
-            where = [row.view.shown or "none"] if filtered else []
-            cells.append([row.dataset.name, row.encoder_label, row.shown, *where, done])
-        print_table(columns, cells)
-        for note in plan.notes():
-            say(f"note: {note}")
-        return 0
-    results = run_sweep(sweep, out=out, store=store, skip_unavailable=skip_unavailable)
     results.show()
     if results.fresh:
         rows = results.manifest["rows"]
@@ -92,3 +81,18 @@ def _run(
     if "earlier_results" in results.manifest:
         say(f"earlier results of another configuration: {results.manifest['earlier_results']}")
     return 3 if results.failed else 0
+
+
+def _preview(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> int:
+    """Print what there is to do."""
+    from retrieval_eval.report.plan import print_preview
+
+    for space in sweep.spaces().values():
+        say(f"to be searched, for each dataset and encoder: {space.entry}")
+    if len(sweep.spaces()) == len(sweep.indexes):
+        return 0
+    found = sweep.plan(store, skip_unavailable=skip_unavailable)
+    print_preview(found.rows, found.jobs)
+    for note in found.graph.plan.notes():
+        say(f"note: {note}")
+    return 0

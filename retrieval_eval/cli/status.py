@@ -204,9 +204,13 @@ def _print(view: _View) -> None:
 def _print_status(folder: Path, status: Status, *, alive: bool) -> None:
     from retrieval_eval.report.terminal import print_table
     from retrieval_eval.sweep.glance import kind_table, lasting
+    from retrieval_eval.sweep.status import this_process
 
-    process = status.process
+    process, here = status.process, this_process()
     who = f"process {process.pid} on {process.host}"
+    lives = f"{who} cannot be asked from here, but told this lately"
+    if (process.host, process.space) == (here.host, here.space):
+        lives = f"process {process.pid} lives"
     age = lasting((datetime.now(UTC) - status.updated).total_seconds())
     since = status.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if not alive:
@@ -214,10 +218,10 @@ def _print_status(folder: Path, status: Status, *, alive: bool) -> None:
         typer.echo(f"{folder}: stopped{reason}")
         typer.echo(f"started {since}; last heard of {age} ago; it had come so far:\n")
     elif status.state == "finished":
-        typer.echo(f"{folder}: all jobs are done, the results are being written; {who} lives")
+        typer.echo(f"{folder}: all jobs are done, the results are being written; {lives}")
         typer.echo(f"started {since}; updated {age} ago\n")
     else:
-        typer.echo(f"{folder}: running; {who} lives")
+        typer.echo(f"{folder}: running; {lives}")
         typer.echo(f"started {since}; updated {age} ago\n")
     print_table(*kind_table(status))
     if alive and status.running:

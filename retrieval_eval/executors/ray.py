@@ -10,11 +10,19 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.executors._ray_connection import Connection
-from retrieval_eval.executors._ray_node import Limits, do, libraries, probe
+from retrieval_eval.executors._ray_node import (
+    Limits,
+    await_folder,
+    do,
+    is_shared,
+    libraries,
+    probe,
+)
 from retrieval_eval.executors.base import Executor, News
 from retrieval_eval.pipeline.jobs import Job
 from retrieval_eval.store import Artefact, Store
@@ -77,9 +85,9 @@ class RayExecutor(Executor):
     store : Store
         Where results are kept: a folder that all machines have under the same path, or a URL.
     address : str or None
-        ``HOST:PORT`` of the cluster; ``"auto"`` for the one that this machine belongs to; ``"local"``
-        to start one on this machine. None: what ``RAY_ADDRESS`` says, else as ``"auto"`` if there
-        is one, else as ``"local"``. Not used if ``ray.init`` was called before.
+        ``HOST:PORT`` of the cluster; ``"auto"`` for the one that this machine belongs to;
+        ``"local"`` to start one on this machine. None: what ``RAY_ADDRESS`` says, else as
+        ``"auto"`` if there is one, else as ``"local"``. Not used if ``ray.init`` was called before.
     timed : bool
         Whether any job is timed.
     seconds : float or None
@@ -118,6 +126,7 @@ class RayExecutor(Executor):
         self._say = say or logging.getLogger(__name__).warning
         self._connection = Connection(address, self._say)
         self._store = store
+        self._folder = str(Path.cwd())
         self._timed = timed
         self._seconds = seconds
         self._memory_bytes = memory_bytes
@@ -142,13 +151,16 @@ class RayExecutor(Executor):
     def _begin(self) -> None:
         import ray
 
-        self._do = ray.remote(do).options(max_retries=0)
-        self._probe = ray.remote(probe()).options(max_retries=0, num_cpus=0)
+        self._do = ray.remote(max_retries=0)(do)
+        self._probe = ray.remote(max_retries=0, num_cpus=0)(probe())
         self._here = ray.get_runtime_context().get_node_id()
         self._marker = self._store.root / "tmp" / f"ray-{uuid.uuid4().hex}"
         self._marker.parent.mkdir(parents=True, exist_ok=True)
         self._marker.touch()
-        self._question = (ray.cloudpickle.dumps((self._store, self._marker.name)), libraries())
+        self._question = (
+            (ray.cloudpickle.dumps(self._store), self._marker.name),
+            libraries(),
+        )
         until = time.monotonic() + _FIRST_LOOK_S
         self._look(admit=False)
         found: list[_Node] = []
@@ -209,6 +221,8 @@ class RayExecutor(Executor):
             name = f"{facts['NodeManagerHostname']} ({facts['NodeManagerAddress']})"
             try:
                 answer = ray.get(ref)
+            except ray.exceptions.RayTaskError as error:
+                answer = {"fault": f"cannot be used: {_reason(error.cause)}"}
             except ray.exceptions.RayError as error:
                 answer = {"fault": f"cannot be used: {_reason(error)}"}
             if answer["fault"]:
@@ -268,8 +282,9 @@ class RayExecutor(Executor):
         """Begin a job on the machine that suits it best."""
         import ray
 
+        portable = None if is_shared(self._store) else getattr(job, "portable", None)
         try:
-            sent = ray.cloudpickle.dumps(self._connection.portable(job, self._store))
+            sent = ray.cloudpickle.dumps(job if portable is None else portable())
         except Exception as error:  # noqa: BLE001 (whatever pickling a library's object raises)
             message = f"cannot be sent to another machine: {type(error).__name__}: {error}"
             self._said.append(News(job, failure=message))
@@ -301,8 +316,7 @@ class RayExecutor(Executor):
         shared = max(1, 1 if timed else node.cpus // self._cpus_per_job)
         limits = Limits(
             memory_bytes=self._memory_bytes or node.memory_bytes // shared,
-            seconds=self._seconds,
-            limited=run.job.limited,
+            seconds=self._seconds if run.job.limited else None,
         )
         task = self._do.options(
             num_cpus=run.cpus,
@@ -311,7 +325,7 @@ class RayExecutor(Executor):
         )
         run.node, run.units = node, 0
         run.stream = task.remote(
-            run.sent, run.job.kind, self._store, run.inputs, limits, self._connection.folder, timed
+            run.sent, run.job.kind, self._store, run.inputs, limits, self._folder, timed
         )
         self._runs[run.stream] = run
         node.runs.add(run)
@@ -350,6 +364,9 @@ class RayExecutor(Executor):
             what, told = "failure", _reason(error.cause)
         except (ray.exceptions.RayError, StopIteration) as error:
             self._end(run)
+            lost = (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError)
+            if isinstance(error, lost) and run.node is not None:
+                self._nodes.pop(run.node.id, None)
             self._died(run, _reason(error))
             return
         if what == "units":
@@ -366,7 +383,7 @@ class RayExecutor(Executor):
         if what == "artefact":
             if run.node is not None:
                 self._made_on[told.key] = run.node
-            self._connection.await_folder(told.folder, self._store)
+            await_folder(told.folder, self._store)
         self._said.append(News(run.job, **{what: told}))
 
     def _end(self, run: _Run) -> None:

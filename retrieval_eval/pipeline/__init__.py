@@ -15,7 +15,7 @@ from retrieval_eval.pipeline.embedding import (
     encode_jobs,
 )
 from retrieval_eval.pipeline.health import HealthJob
-from retrieval_eval.pipeline.jobs import Bench, Job
+from retrieval_eval.pipeline.jobs import Bench, Effort, Job, Size
 from retrieval_eval.pipeline.runs import run_of
 from retrieval_eval.pipeline.scoring import EvaluateJob
 from retrieval_eval.pipeline.searching import Searched, SearchJob
@@ -28,6 +28,7 @@ __all__ = [
     "Built",
     "CombineJob",
     "CombinedRun",
+    "Effort",
     "Embeddings",
     "EncodeJob",
     "EvaluateJob",
@@ -36,6 +37,7 @@ __all__ = [
     "NeighboursJob",
     "SearchJob",
     "Searched",
+    "Size",
     "Truth",
     "check_texts",
     "embed",

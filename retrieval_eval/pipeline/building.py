@@ -11,11 +11,11 @@ import numpy as np
 
 from retrieval_eval import __version__
 from retrieval_eval.indexes import Index
-from retrieval_eval.pipeline.jobs import Bench, Job, Told
+from retrieval_eval.pipeline.jobs import Bench, Effort, Job, Told
 from retrieval_eval.pipeline.memory import peak_memory
 from retrieval_eval.pipeline.shards import read_embeddings
 from retrieval_eval.plugins import own_code
-from retrieval_eval.store import Artefact, fold_digests
+from retrieval_eval.store import Artefact, digest, fold_digests
 from retrieval_eval.timing import OtherWork
 
 if TYPE_CHECKING:
@@ -123,6 +123,14 @@ class BuildJob(Job):
             "machine": dict(self.machine) if self.timed else None,
             "retrieval_eval": __version__,
         }
+
+    def effort(self) -> Effort:
+        """Return what decides how long this takes: the backend, its parameters, the vectors."""
+        index, size = self.index, self.size
+        exactly = digest({"index": index.identity() | {"seed": 0}, "threads": index.threads})
+        alike = (f"build {index.name} {exactly}", f"build {index.name}", "build")
+        vectors = 4 * size.cells
+        return Effort(alike, size.cells, vectors, 3 * vectors)  # given, prepared, in the index
 
     def make(
         self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told

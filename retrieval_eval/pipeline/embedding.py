@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from retrieval_eval.datasets import Dataset
 from retrieval_eval.encoders.base import Encoder, Kind, check_embeddings
 from retrieval_eval.errors import InputError
-from retrieval_eval.pipeline.jobs import Bench, Job, Told, silent
+from retrieval_eval.pipeline.jobs import Bench, Effort, Job, Size, Told, silent
 from retrieval_eval.pipeline.shards import Growing, Stored, read_embeddings
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Artefact, Store, digest
@@ -137,6 +137,15 @@ class EncodeJob(Job):
         """How many texts there are."""
         return len(self.texts)
 
+    def effort(self) -> Effort:
+        """Return what decides how long this takes: the encoder, and how much text."""
+        name = self.encoder.name
+        exactly = f"encode {name} {digest({'encoder': dict(self.identity)})} {self.side}"
+        n = len(self.texts) or self.size.documents
+        width = 2 if self.stored == "float16" else 4
+        disk = n * (self.size.dimension or 384) * width
+        return Effort((exactly, f"encode {name}", "encode"), n, disk)
+
     def make(
         self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told
     ) -> Mapping[str, Any]:
@@ -216,9 +225,11 @@ def encode_jobs(
         encoder = encoder.with_vectors(dataset.vectors.documents, dataset.vectors.queries)
         identity = None
     fits = encoder.needs_fit
+    n, q, d = len(dataset.document_ids), len(dataset.query_ids), encoder.dimension()
     documents = EncodeJob(
         label=label or f"{dataset.name}, {encoder.name}",
         timed=timed,
+        size=Size(documents=n, dimension=d),
         encoder=encoder,
         identity=encoder.identity() if identity is None else identity,
         side="document",
@@ -232,6 +243,7 @@ def encode_jobs(
     queries = replace(
         documents,
         label=f"{documents.label}, queries",
+        size=Size(documents=q, dimension=d),
         side="query",
         ids=dataset.query_ids,
         texts=dataset.queries,

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar
 
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.store import Artefact, Store, digest
 
-__all__ = ["Bench", "Job", "Told", "silent"]
+__all__ = ["Bench", "Effort", "Job", "Size", "Told", "silent"]
 
 Told = Callable[[int], None]
 """Called with the number of units done since the last call."""
@@ -59,6 +60,50 @@ class Bench:
                 thing.close()
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a job works on, as far as it is known before any work.
+
+    Parameters
+    ----------
+    documents, queries : int
+        How many.
+    dimension : int or None
+        Of their vectors; None where only encoding shows it.
+    """
+
+    documents: int = 0
+    queries: int = 0
+    dimension: int | None = None
+
+    @property
+    def cells(self) -> int:
+        """Numbers in the documents' vectors; 384 dimensions are assumed where it is unknown."""
+        return self.documents * (self.dimension or 384)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What decides how long a job takes, to learn from jobs that were done before.
+
+    Parameters
+    ----------
+    alike : tuple of str
+        What jobs must have in common to be compared, the closest likeness first.
+    work : float
+        A measure of the work, to which the time is about proportional between jobs that are alike.
+    disk_bytes : int
+        What the result takes on disk, about.
+    memory_bytes : int
+        What doing it takes in memory, about, beside the interpreter and its libraries.
+    """
+
+    alike: tuple[str, ...]
+    work: float
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Job(ABC):
     """A piece of work with one artefact as its result.
@@ -74,6 +119,8 @@ class Job(ABC):
         Whose results it works on.
     timed : bool
         Whether seconds that it measures are reported: then nothing else may run beside it.
+    size : Size
+        What it works on.
 
     Attributes
     ----------
@@ -101,6 +148,7 @@ class Job(ABC):
     label: str
     needs: Mapping[str, Job] = field(default_factory=dict)
     timed: bool = False
+    size: Size = Size()
 
     @abstractmethod
     def decides(self) -> Mapping[str, Any]:
@@ -111,6 +159,10 @@ class Job(ABC):
         self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told
     ) -> Mapping[str, Any]:
         """Do the work: write files into an empty folder, return figures to record with them."""
+
+    def effort(self) -> Effort:
+        """Return what decides how long this takes."""
+        return Effort((self.kind,), max(1, self.size.documents + self.size.queries))
 
     def usable(self, folder: Path, facts: Mapping[str, Any]) -> bool:
         """Whether an undamaged artefact still serves."""
@@ -157,25 +209,27 @@ class Job(ABC):
             Called as units are done.
         """
         own = Bench() if bench is None else bench
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            began = perf_counter()
+            facts = self.make(folder, _reached(store, inputs), own, told)
+            effort = self.effort()
+            took = {"seconds": perf_counter() - began, "work": effort.work}
+            return {**facts, "job": {**took, "alike": list(effort.alike)}}
+
         if inputs is None:
             inputs = {name: job.run(store, None, own) for name, job in self.needs.items()}
         try:
             return store.get_or_make(
                 self.folder,
                 self.fields,
-                lambda folder: self.make(folder, _reached(store, inputs), own, told),
+                make,
                 usable=self.usable,
                 resumable=self.resumable,
             )
         finally:
             if bench is None:
                 own.clear()
-
-    def line(self) -> Iterator[Job]:
-        """Yield what it needs, at any depth, then itself; a job that several need comes often."""
-        for job in self.needs.values():
-            yield from job.line()
-        yield self
 
     def __getstate__(self) -> dict[str, Any]:
         _ = self.key  # so that nobody who is sent this has to ask for versions again

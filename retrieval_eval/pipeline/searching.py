@@ -17,9 +17,9 @@ from retrieval_eval.hits import Hits
 from retrieval_eval.indexes import Index
 from retrieval_eval.neighbours import kth_scores, neighbour_recall
 from retrieval_eval.pipeline.embedding import Embeddings
-from retrieval_eval.pipeline.jobs import Bench, Job, Told
+from retrieval_eval.pipeline.jobs import Bench, Effort, Job, Told
 from retrieval_eval.pipeline.truth import Truth
-from retrieval_eval.store import Artefact
+from retrieval_eval.store import Artefact, digest
 from retrieval_eval.timing import (
     OtherWork,
     SearchTimes,
@@ -150,6 +150,19 @@ class SearchJob(Job):
             "recipe": _RECIPE,
             "retrieval_eval": __version__,
         }
+
+    def effort(self) -> Effort:
+        """Return what decides how long this takes: the backend, its settings, how many queries."""
+        size, timing = self.size, self.timing
+        asked = size.queries
+        if timing is not None:
+            singles = min(size.queries, timing.latency_queries)
+            batch = min(size.queries, timing.batch_queries)
+            asked += (timing.repeats + 1) * (singles + batch)
+        name = self.index_class.name
+        settings = digest({"settings": dict(self.settings), "k": self.k})
+        alike = (f"search {name} {settings}", f"search {name}", "search")
+        return Effort(alike, asked * size.cells, 12 * size.queries * self.k, 8 * size.cells)
 
     def make(
         self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.neighbours import Metric, exact_neighbours, exact_sparse_neighbours
 from retrieval_eval.pipeline.embedding import Embeddings
-from retrieval_eval.pipeline.jobs import Bench, Job, Told
+from retrieval_eval.pipeline.jobs import Bench, Effort, Job, Told
 from retrieval_eval.store import Artefact, fold_digests
 
 __all__ = ["NeighboursJob", "Truth"]
@@ -75,6 +75,13 @@ class NeighboursJob(Job):
             "k": self.k,
             "recipe": _RECIPE,
         }
+
+    def effort(self) -> Effort:
+        """Return what decides how long this takes: every query meets every document."""
+        size = self.size
+        block = 8 * (size.documents + size.queries) * (size.dimension or 384)
+        disk = 16 * size.queries * self.k
+        return Effort(("neighbours",), size.cells * size.queries, disk, block)
 
     def make(
         self, folder: Path, inputs: Mapping[str, Artefact], bench: Bench, told: Told

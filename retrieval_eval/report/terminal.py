@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["number", "print_leaderboard", "print_table", "print_text", "shown_p", "with_interval"]
 
 _UNBOUNDED = 10_000
+_LATENCIES = ("latency_p50_s", "latency_p95_s")
 
 
 def _console() -> Console:
@@ -150,13 +151,14 @@ def print_leaderboard(
             held = marks.get((row["row_id"], name), ("", None))[1]
             answer = {True: "yes", False: "no", None: ""}[held]
             line.append("reference" if row["is_reference"] else answer)
+        noise = row["noise"] or ""
+        noisy = "searching" in noise
         line += [
             number(row[recall], 4),
-            number(_scaled(row["latency_p50_s"], 1e3), 3),
-            number(_scaled(row["latency_p95_s"], 1e3), 3),
-            number(row["qps"], 0),
+            *(_marked(number(_scaled(row[one], 1e3), 3), noisy) for one in _LATENCIES),
+            _marked(number(row["qps"], 0), noisy),
             number(_scaled(row["size_bytes"], 1e-6), 2),
-            number(row["build_s"], 2),
+            _marked(number(row["build_s"], 2), "building" in noise),
         ]
         cells.append(line)
     print_table(columns, cells)
@@ -168,6 +170,11 @@ def print_leaderboard(
     for sentence in _footer(rows, comparisons, manifest):
         console.print(Text(sentence))
     console.print(Text(f"results: {folder}"), soft_wrap=True)  # a path stays on one line
+
+
+def _marked(text: str, noisy: bool) -> str:
+    """Mark a timing; the others leave room for the mark, so that digits stand below digits."""
+    return f"{text}{'~' if noisy else ' '}" if text else text
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -243,10 +250,18 @@ def _footer(
             )
     timing = sweep["timing"]
     lines.append(
-        f"k={sweep['k']}, {sweep['metric']}. p50, p95: single queries; queries/s: one batch; "
+        f"k={sweep['k']}, {sweep['metric']}. No time was measured (timing: none)."
+        if timing is None
+        else f"k={sweep['k']}, {sweep['metric']}. p50, p95: single queries; queries/s: one batch; "
         f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, "
         f"{timing['repeats']} repeats, {manifest['machine']['processor']}."
     )
+    noisy = rows.filter(rows["noise"] != "")["noise"]
+    if len(noisy):
+        lines.append(
+            f"~: timed on a noisy machine ({len(noisy)} of {len(rows)} rows; column 'noise'), such "
+            f"as: {noisy[0]}."
+        )
     lines += [f"note: {note}" for note in manifest["notes"]]
     messages = rows.filter(rows["status"] != "ok").select("status", "message").unique()
     lines += [f"{status}: {message}" for status, message in sorted(messages.iter_rows())]

@@ -77,10 +77,11 @@ def index_choices(entry: Entry, place: int, sweep: Sweep) -> list[IndexChoice]:
     backend, fixed, fixed_search = index_specification(expanded.name)
     cls = INDEXES.load(backend)
     choices = []
+    threads = 1 if sweep.timing is None else sweep.timing.threads
     for point, searches in expand_searches(expanded):
         metric = "ip" if cls.takes == "sparse" else sweep.metric
         given = {**fixed, **point}
-        index = cls(metric=metric, seed=sweep.seed, threads=sweep.timing.threads, **given)
+        index = cls(metric=metric, seed=sweep.seed, threads=threads, **given)
         settings = []
         for asked in searches:
             full = index.settings({**fixed_search, **asked})

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError
@@ -21,6 +21,11 @@ from retrieval_eval.sweep.nodes import escaped
 from retrieval_eval.sweep.ranges import Space, find_ranges
 from retrieval_eval.sweep.tuning import Goal, Search, TuneSection
 from retrieval_eval.timing import TimingOptions
+
+if TYPE_CHECKING:
+    from retrieval_eval.store import Store
+    from retrieval_eval.sweep.preview import Preview
+    from retrieval_eval.sweep.results import Results
 
 __all__ = [
     "CompareSection",
@@ -110,7 +115,7 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
     """Read a mapping below a key as a parameter dataclass, strictly."""
 
     def read(value: Any) -> Any:
-        if isinstance(value, cls):
+        if value is None or isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must hold keys of its own")
@@ -121,7 +126,11 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
 
 
 _Compare = Annotated[InstanceOf[CompareSection], _options(CompareSection, "compare")]
-_Timing = Annotated[InstanceOf[TimingOptions], _options(TimingOptions, "timing")]
+_Timing = Annotated[
+    InstanceOf[TimingOptions] | None,
+    _options(TimingOptions, "timing"),
+    BeforeValidator(lambda value: None if value == "none" else value),
+]
 _Limits = Annotated[InstanceOf[LimitOptions], _options(LimitOptions, "limits")]
 _Tune = Annotated[InstanceOf[TuneSection], _options(TuneSection, "tune")]
 
@@ -163,8 +172,9 @@ class Sweep(BaseModel):
         The k of recall against exact search; at most `k`.
     compare : CompareSection
         How rows are compared.
-    timing : TimingOptions
-        How cost is measured.
+    timing : TimingOptions or None
+        How cost is measured. None (``none`` in a file) measures no time and no memory, so that jobs
+        may run side by side.
     limits : LimitOptions
         What one build or search may take.
     tune : TuneSection or None
@@ -289,6 +299,33 @@ class Sweep(BaseModel):
     def from_yaml(cls, path: str | Path, settings: Sequence[str] = ()) -> Self:
         """Read a sweep file; see :func:`load_sweep`."""
         return open_sweep(path, settings, cls)[0]
+
+    def plan(self, store: Store | None = None, *, skip_unavailable: bool = False) -> Preview:
+        """Find out what there is to do, and what it would take; do nothing of it.
+
+        Parameters
+        ----------
+        store : Store, optional
+            The user's own store by default.
+        skip_unavailable : bool
+            Skip rows whose library is not installed, instead of refusing the sweep.
+
+        Raises
+        ------
+        InputError
+            For an unknown name, an impossible combination, or bad data.
+        MissingExtraError
+            If a library is not installed.
+        """
+        from retrieval_eval.sweep.run import preview_sweep
+
+        return preview_sweep(self, store, skip_unavailable=skip_unavailable)
+
+    def run(self, **options: Any) -> Results:
+        """Run the sweep, or find it finished: see :func:`retrieval_eval.run_sweep`."""
+        from retrieval_eval.sweep.run import run_sweep
+
+        return run_sweep(self, **options)
 
     def to_yaml(self) -> str:
         """Return a sweep file that says the same, with every key in it.

@@ -3,7 +3,7 @@
 The rule, for the jobs of each kind:
 
 1. A job that runs and counts its texts goes on at the pace it has had since its first count. (What
-   was there at the first count was there before: an interrupted encoding goes on where it was.)
+   was there by then may have been there before: an interrupted encoding goes on where it was.)
 2. A job that waits takes its estimate, times what the kind's jobs took for a second of theirs; if
    it has no estimate, or none of those had, what they took for each unit. Only jobs done just now
    count, no cached and no failed ones; from three on, the slowest and the quickest for their size
@@ -167,15 +167,14 @@ class Forecast:
 
     def expected(self, size: Size) -> float | None:
         """Return the seconds that a job will take from its beginning; None if unknown."""
-        estimate = size.estimate_s
-        by_estimate, by_unit = self._by_estimate[size.kind].value, self._by_unit[size.kind].value
-        if estimate is not None and by_estimate is not None:
-            return estimate * by_estimate
-        if by_unit is not None:
-            return size.units * by_unit
-        if estimate is None:
-            return None
-        return estimate * (self._all.value or 1.0)
+        return _expected(size, *self._paces(size.kind))
+
+    def _paces(self, kind: str) -> tuple[float | None, float | None]:
+        """Return the seconds a kind's jobs take for an estimated second, and for a unit."""
+        by_estimate, by_unit = self._by_estimate[kind].value, self._by_unit[kind].value
+        if by_unit is None:  # nothing of this kind was done
+            by_estimate = self._all.value or 1.0
+        return by_estimate, by_unit
 
     def left_of(self, job: RunningJob) -> float | None:
         """Return the seconds until a job that runs is done; None if unknown."""
@@ -197,8 +196,9 @@ class Forecast:
             Those that run.
         """
         kind, work, longest, complete = "", 0.0, 0.0, True
+        paces = self._paces(next(iter(waiting)).kind) if waiting else (None, None)
         for size, count in waiting.items():
-            kind, seconds = size.kind, self.expected(size)
+            kind, seconds = size.kind, _expected(size, *paces)
             complete &= seconds is not None
             work += count * (seconds or 0.0)
             longest = max(longest, seconds or 0.0)
@@ -215,3 +215,9 @@ class Forecast:
         if not shared:
             worked, shared = sum(self._worked.values()), sum(self._shared.values())
         return max(1.0, worked / shared) if shared else 1.0
+
+
+def _expected(size: Size, by_estimate: float | None, by_unit: float | None) -> float | None:
+    if size.estimate_s is not None and by_estimate is not None:
+        return size.estimate_s * by_estimate
+    return None if by_unit is None else size.units * by_unit

@@ -18,6 +18,7 @@ from retrieval_eval.pipeline import (
     Job,
     NeighboursJob,
     SearchJob,
+    Size,
     encode_jobs,
 )
 from retrieval_eval.store import Artefact
@@ -154,6 +155,7 @@ class _Jobs:
     rows: dict[AnyRow, RowJobs | CombinedJobs] = field(default_factory=dict)
     health: dict[tuple[str, str], HealthJob] = field(default_factory=dict)
     evaluators: dict[View, Evaluator] = field(default_factory=dict)
+    size: Size = field(default_factory=Size)
 
     def one(self, job: J) -> J:
         """Return the first of equal jobs."""
@@ -182,16 +184,20 @@ class _Jobs:
                 timed=sweep.timing is not None,
             )
         )
+        self.size = Size(
+            len(dataset.document_ids), len(dataset.query_ids), documents.size.dimension
+        )
         vectors: dict[str, Job] = {"documents": documents, "queries": queries}
         if sweep.health and not choice.encoder.sparse:
             self.health[dataset.name, choice.label] = self.one(
-                HealthJob(label=label, needs=vectors, seed=sweep.seed)
+                HealthJob(label=label, needs=vectors, size=self.size, seed=sweep.seed)
             )
         truths = {
             view: self.one(
                 NeighboursJob(
                     label=f"{label} {view.shown}".strip(),
                     needs=vectors,
+                    size=self.size,
                     metric=rows[0].index.index.metric,  # one for all that take such vectors
                     k=sweep.neighbour_recall,
                     allowed=view.mask,
@@ -220,6 +226,7 @@ class _Jobs:
                 BuildJob(
                     label=_labelled(row, row.index.shown, seed if len(seeds) > 1 else None),
                     needs=vectors,
+                    size=self.size,
                     timed=sweep.timing is not None,
                     index=type(index)(
                         metric=index.metric,
@@ -244,6 +251,7 @@ class _Jobs:
         job = SearchJob(
             label=_labelled(row, f"{row.shown} {row.view.shown}".strip(), None),
             needs={**needs, "index": build},
+            size=self.size,
             timed=timing is not None,
             index_class=type(build.index),
             threads=build.index.threads,
@@ -265,6 +273,7 @@ class _Jobs:
         job = EvaluateJob(
             label=run.label,
             needs={"run": run},
+            size=Size(queries=len(row.dataset.query_ids)),
             corpus_fingerprint=row.dataset.corpus_fingerprint,
             query_ids=row.dataset.query_ids,
             document_ids=row.dataset.document_ids,
@@ -276,6 +285,7 @@ class _Jobs:
         """Add what a combined row asks for; its parts have been added."""
         job = CombineJob(
             label=f"{row.dataset.name}, {row.encoder_label} | {row.shown}",
+            size=Size(queries=len(row.dataset.query_ids)),
             needs={str(number): self.rows[part].run for number, part in enumerate(row.parts)},
             timed=True,
             dataset=row.dataset,

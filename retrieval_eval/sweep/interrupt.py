@@ -70,10 +70,10 @@ def ends_promptly(last: Callable[[], object] = _nothing, *, after_s: float = 1.5
     """Make SIGINT and SIGTERM end the process soon, within the block.
 
     The first one raises KeyboardInterrupt, as usual. If the block has not been left `after_s`
-    seconds later, or at a second one, `last` is called, a line is written to standard error, and
-    the process ends with code 130 at once: nothing is cleaned up, so everything on disk has to bear
-    that. If even that is impossible, since a library's call keeps the interpreter's lock, the
-    process is killed 0.4 s later without `last`; a shell then sees code 137.
+    seconds later, or at a second one, `last` is called, and the process ends with code 130 at once:
+    nothing is cleaned up, so everything on disk has to bear that. If even that is impossible, since
+    a library's call keeps the interpreter's lock, the process is killed 0.4 s later without `last`;
+    a shell then sees code 137. In each case :data:`STOPPED` is written to standard error.
 
     It has no effect in other threads than the main one, and on signals that are ignored. Handlers
     are restored at the end. Two signals within a quarter of a second count as one.
@@ -81,8 +81,8 @@ def ends_promptly(last: Callable[[], object] = _nothing, *, after_s: float = 1.5
     Parameters
     ----------
     last : callable
-        The last steps, such as to kill child processes. It runs in a thread, at most once, has
-        0.4 s, and what it raises is ignored.
+        The last steps, such as to kill child processes. It is called at most once, mostly in
+        another thread, has 0.4 s, and what it raises is ignored.
     after_s : float
         Seconds from the signal to the end.
 
@@ -115,8 +115,23 @@ def ends_promptly(last: Callable[[], object] = _nothing, *, after_s: float = 1.5
         for one in handled:
             stack.callback(signal.signal, one, before[one])
             signal.signal(one, interrupted)
+        within = [True]
+        stack.callback(within.clear)
+
+        def in_forked_child() -> None:  # a signal to that is none to this process
+            if within:
+                signal.set_wakeup_fd(-1)
+                for one in handled:
+                    signal.signal(one, before[one])
+
+        os.register_at_fork(after_in_child=in_forked_child)
         stack.callback(end.called_off)  # the first thing to happen when the block is left
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{STOPPED}\n")
+            raise
 
 
 class _End:

@@ -11,6 +11,7 @@ from retrieval_eval.pipeline import Job
 from retrieval_eval.store import Store
 from retrieval_eval.sweep.graph import Graph, make_graph
 from retrieval_eval.sweep.plan import Plan
+from retrieval_eval.sweep.preview import estimates
 from retrieval_eval.sweep.schedule import Done, run_jobs
 from retrieval_eval.sweep.watching import Task, Watch
 
@@ -49,7 +50,8 @@ class Performance:
             How each ended.
         """
         graph = make_graph(plan, self.executor.machine, shards=self.executor.shards)
-        tasks = [Task(job.kind, job.label, job.units) for job in graph.jobs]
+        expected = estimates(graph.jobs, self.store)
+        tasks = [Task(job.kind, job.label, job.units, expected[job].seconds) for job in graph.jobs]
         with Watch.show(tasks, wanted=self.progress, status=self.status) as watch:
             done = run_jobs(graph.jobs, self.store, self.executor, watch, check=graph.check)
         return graph, done

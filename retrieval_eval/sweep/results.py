@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retrieval_eval.comparison import Comparison
-from retrieval_eval.errors import InputError
+from retrieval_eval.errors import InputError, unknown_name
+from retrieval_eval.pipeline import Built, Searched
+from retrieval_eval.plugins import require
 from retrieval_eval.sweep.compare import RowPair
 from retrieval_eval.sweep.execute import Outcome
 from retrieval_eval.sweep.plan import Plan
 from retrieval_eval.sweep.rows import Row
+from retrieval_eval.timing import noise
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,6 +78,35 @@ class Results:
     def health(self) -> pl.DataFrame:
         """One row a dataset and encoder, if the sweep asked for it."""
         return self._read("health.parquet")
+
+    def to_pandas(self, table: str = "rows") -> Any:
+        """Return a table as a pandas DataFrame.
+
+        Parameters
+        ----------
+        table : {'rows', 'per_query', 'comparisons', 'health'}
+            Which.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the same columns.
+
+        Raises
+        ------
+        InputError
+            For an unknown table, or one that the sweep did not write.
+        MissingExtraError
+            If pandas is not installed.
+        """
+        tables = ("rows", "per_query", "comparisons", "health")
+        if table not in tables:
+            raise unknown_name("table", table, tables)
+        require("results as pandas frames", {"pandas": "pandas"})
+        import pandas as pd
+
+        frame: pl.DataFrame = getattr(self, table)
+        return pd.DataFrame(frame.to_dict(as_series=False))
 
     @property
     def failed(self) -> int:
@@ -227,11 +259,13 @@ def _schema(plan: Plan) -> dict[str, Any]:
     floats = [f"{name}{end}" for name in plan.sweep.measures for end in ("", "_lo", "_hi")]
     floats += ["latency_p50_s", "latency_p95_s", "latency_p99_s", "qps", "build_s", "train_s"]
     floats += ["encode_documents_s", "encode_queries_s", "combine_s"]
+    floats += ["load_average", "other_cores", "timing_spread"]
     floats += [
         f"{name}_seeds_{end}" for name in _spread_columns(plan) for end in ("lowest", "highest")
     ]
     floats.append(f"neighbour_recall@{plan.sweep.neighbour_recall}")
     texts = ["filter", "filtering", "served_by", "stored", "encoder_usage", "combine_facts"]
+    texts += ["measured", "noise"]
     whole = ["size_bytes", "peak_rss_bytes", "n_queries", "queries_without_hits"]
     return {
         **dict.fromkeys(floats, pl.Float64),
@@ -281,7 +315,12 @@ def row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     record["latency_p95_s"] = times.latency_p95_s if times else None
     record["latency_p99_s"] = times.latency_p99_s if times else None
     record["qps"] = times.qps if times else None
+    record["measured"] = searched.measured if searched else None
+    record["load_average"] = searched.load_average if searched else None
+    record["other_cores"] = searched.other_cores if searched else None
+    record["timing_spread"] = times.spread if times else None
     built = outcome.built
+    record["noise"] = _noise(searched, built) if times and searched and built else None
     record["build_s"] = built.build_s if built else None
     record["train_s"] = built.train_s if built else None
     record["size_bytes"] = built.size_bytes if built else None
@@ -303,6 +342,16 @@ def row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     record["n_queries"] = len(evaluation.query_ids) if evaluation else None
     record["queries_without_hits"] = evaluation.missing if evaluation else None
     return record
+
+
+def _noise(searched: Searched, built: Built) -> str:
+    """Say what may have spoiled a row's timings; nothing if nothing is known to have."""
+    spread = searched.times.spread if searched.times else None
+    parts = {
+        "searching": noise(searched.other_cores, spread),
+        "building": noise(built.other_cores),
+    }
+    return "; ".join(f"{what}: {text}" for what, text in parts.items() if text)
 
 
 def _per_query(outcome: Outcome) -> Iterator[pl.DataFrame]:

@@ -18,8 +18,10 @@ from retrieval_eval.sweep import status
 from retrieval_eval.sweep.compare import compare_rows
 from retrieval_eval.sweep.config import Sweep
 from retrieval_eval.sweep.execute import find_all_health, outcomes_of
+from retrieval_eval.sweep.graph import make_graph
 from retrieval_eval.sweep.perform import Performance, job_counts
 from retrieval_eval.sweep.plan import Plan, make_plan
+from retrieval_eval.sweep.preview import Preview, preview
 from retrieval_eval.sweep.results import (
     FORMAT,
     Results,
@@ -31,9 +33,28 @@ from retrieval_eval.sweep.results import (
 )
 from retrieval_eval.sweep.rows import Row
 from retrieval_eval.sweep.search import search_ranges, without_ranges
-from retrieval_eval.timing import hardware, library_versions
+from retrieval_eval.timing import hardware, library_versions, machine
 
-__all__ = ["run_sweep"]
+__all__ = ["preview_sweep", "run_sweep"]
+
+
+def preview_sweep(
+    sweep: Sweep, store: Store | None = None, *, skip_unavailable: bool = False
+) -> Preview:
+    """Find out what there is to do, and do nothing of it; ranges that are searched are left out.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What would be run.
+    store : Store, optional
+        The user's own store by default.
+    skip_unavailable : bool
+        Skip rows whose library is not installed, instead of refusing the sweep.
+    """
+    store = store or Store.default()
+    plan = make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
+    return preview(make_graph(plan, machine()), store)
 
 
 def run_sweep(
@@ -157,7 +178,7 @@ def _run(
     return Results(folder, manifest, fresh=True)
 
 
-def _facts(plan: Plan, machine: Mapping[str, Any]) -> Mapping[str, Any]:
+def _facts(plan: Plan, timed_on: Mapping[str, Any]) -> Mapping[str, Any]:
     """All that decides a sweep's results, and so whether it is finished already."""
     names = {name for thing in _parts_of(plan) for name in thing.distributions}
     return {
@@ -172,7 +193,7 @@ def _facts(plan: Plan, machine: Mapping[str, Any]) -> Mapping[str, Any]:
         | {
             name: text for row in plan.searched for name, text in row.index.index.versions().items()
         },
-        "machine": dict(machine),
+        "machine": dict(timed_on),
     }
 
 

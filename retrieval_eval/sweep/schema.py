@@ -145,7 +145,7 @@ def _top() -> dict[str, Schema]:
         "filters": _list(filters, 1),
         "measures": _list(_measure(), 1),
         "compare": _closed(_section(CompareSection)),
-        "timing": _closed(_section(TimingOptions)),
+        "timing": {"anyOf": [_closed(_section(TimingOptions)), {"enum": ["none", None]}]},
         "limits": _closed(_section(LimitOptions)),
         "tune": {**_closed(_section(TuneSection)), "required": ["goal"]},
     }

@@ -8,6 +8,7 @@ start time, so that another process with the same id is not taken for it.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import socket
 import uuid
@@ -298,9 +299,10 @@ def mark_stopped(path: Path, reason: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, if there is one and it can be removed."""
+    """Remove the file, and what a process left that was killed while it wrote it; if it can be."""
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        for one in [path, *path.parent.glob(f"{glob.escape(path.name)}-????????")]:
+            one.unlink(missing_ok=True)
 
 
 def this_process() -> Process:

@@ -212,7 +212,7 @@ class Watch:
     def advanced(self, number: int, units: int) -> None:
         """Note that so many more units of a job are done.
 
-        The first call tells what was there when it began, if only 0: the pace is measured from it.
+        The first call may tell what was there when the job began: the pace is measured from then.
         """
         job = self._jobs[number]
         if job.state != "running":
@@ -242,10 +242,12 @@ class Watch:
             self._forget(job)
         else:
             del self._running[number]
-            before = job.first[1] if job.first and job.size.units > 1 else 0
+            since, before = job.first or (job.begun, 0)
+            if not before or job.units == before:
+                since, before = job.begun, 0
             share = 1.0 - before / job.size.units
             if outcome == "done" and share > 0:
-                self._forecast.done(job.size, now - job.begun, share)
+                self._forecast.done(job.size, now - since, share)
         job.state = outcome
         self._settled[job.size.kind, outcome] += 1
         if outcome == "failed":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from retrieval_eval.cache import damaged, entries, prune
 from retrieval_eval.errors import InputError
-from retrieval_eval.store import Store
+from retrieval_eval.store import Store, digest, locked
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -115,13 +116,41 @@ def test_fetched_files_go_only_if_they_are_named(store: Store) -> None:
 
 def test_unfinished_work_of_today_is_left_to_who_goes_on_with_it(store: Store) -> None:
     fill(store, "searches-1")
-    half = store.root / "tmp" / "half"
+    half = store.root / "tmp" / f"searches-{digest({'n': '2'})}"
     half.mkdir()
     (half / "vectors.npy").write_bytes(b"x")
     assert prune(store, keep_bytes=10**9) == []
     for path in (half / "vectors.npy", half):
         os.utime(path, (0, 0))
+    lock = store.root / "locks" / half.name
+    lock.touch()
+    with locked(lock):  # a build that writes nothing for days
+        assert prune(store) == []
     assert [one.folder for one in prune(store)] == [half]
+    assert not half.exists()
+
+
+def test_nothing_that_is_not_the_stores_own_is_listed_or_removed(store: Store, cli: Cli) -> None:
+    fill(store, "searches-1")
+    for name in ("postgresql/base", "tmp/notes", "searches/by-hand", "documents/letters"):
+        (store.root / name).mkdir(parents=True)
+        (store.root / name / "precious.txt").write_text("precious")
+        os.utime(store.root / name / "precious.txt", (0, 0))
+        os.utime(store.root / name, (0, 0))
+    assert cli("cache", "verify", "--cache", store.root)[0] == 0
+    gone = prune(store, unused_days=0, keep_bytes=0)
+    assert [one.kind for one in gone] == ["searches"]
+    assert len(list(store.root.rglob("precious.txt"))) == 4
+
+
+def test_another_artefacts_folder_is_damage_to_verify(store: Store, cli: Cli) -> None:
+    folders = fill(store, "searches-1", "searches-2")
+    shutil.rmtree(folders["searches-1"])
+    shutil.copytree(folders["searches-2"], folders["searches-1"])
+    code, out, _ = cli("cache", "verify", "--cache", store.root)
+    assert code == 1
+    assert out.count("\n") == 1
+    assert "holds another artefact" in out
 
 
 def test_damage_is_reported_once(tmp_path: Path) -> None:

@@ -37,6 +37,17 @@ except KeyboardInterrupt:
 ORDINARY = "time.sleep(60)"
 WITHOUT_LOCK = "hashlib.pbkdf2_hmac('sha256', b'a', b'a', 2_000_000_000)"
 WITH_LOCK = "all(itertools.repeat(1))"
+FORKS = """
+        import os
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+        time.sleep(0.1)
+        os.kill(child, signal.SIGTERM)
+        status = os.waitpid(child, 0)[1]
+        time.sleep(1)  # longer than this process would have
+        print("ended by", os.WTERMSIG(status))
+"""
 SWALLOWS = "exec('while 1:\\n try: time.sleep(60)\\n except KeyboardInterrupt: pass')"
 
 
@@ -75,7 +86,7 @@ def start() -> Iterator[Start]:
 def test_what_can_be_interrupted_is_left_as_usual(start: Start, number: int) -> None:
     process = start(ORDINARY)
     process.send_signal(number)
-    assert process.communicate(timeout=20) == ("went up\n", "")
+    assert process.communicate(timeout=20) == ("went up\n", f"{STOPPED}\n")
     assert process.returncode == 130
     assert not Path("last").exists()
 
@@ -131,6 +142,12 @@ def test_its_watchdog_goes_with_it(start: Start) -> None:
             break  # a zombie that nobody waits for
         time.sleep(0.02)
     assert time.monotonic() < end
+
+
+def test_a_signal_to_a_forked_child_is_none_to_this_process(start: Start) -> None:
+    process = start(FORKS, after_s=0.1)
+    assert process.communicate(timeout=20) == ("ended by 15\n", "")
+    assert process.returncode == 0
 
 
 def test_the_block_leaves_everything_as_it_was() -> None:

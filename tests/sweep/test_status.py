@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -21,6 +22,7 @@ import pytest
 from retrieval_eval.cli import status as verb
 from retrieval_eval.errors import InputError
 from retrieval_eval.sweep.glance import lasting
+from retrieval_eval.sweep.results import FORMAT
 from retrieval_eval.sweep.status import (
     Failure,
     KindStatus,
@@ -91,7 +93,7 @@ def finish(folder: Path, *, failed: int = 0, created: datetime | None = None) ->
     }
     pl.DataFrame([row]).write_parquet(folder / "results.parquet")
     manifest = {
-        "format": 1,
+        "format": FORMAT,
         "name": "first",
         "created": (created or datetime.now(UTC)).isoformat(),
         "seconds": 75.0,
@@ -107,6 +109,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert read_status(status_path(folder)) is None
     status = put(folder)
     assert read_status(status_path(folder)) == status
+    status_path(folder).with_name(f"{status_path(folder).name}-12345678").touch()  # was killed
     remove(status_path(folder))
     remove(status_path(folder))
     assert not any(folder.parent.iterdir())
@@ -220,14 +223,21 @@ def test_a_running_sweep_is_shown(cli: Cli, folder: Path) -> None:
     put(folder)
     code, out, err = cli("status", folder)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{folder}: running; process {os.getpid()} on ")
+    assert out.startswith(f"{folder}: running; process {os.getpid()} lives\n")
     assert "updated 1 s ago" in out
-    lines = [line.split() for line in out.splitlines()]
-    assert "encode 1/2 3 min 20 s 1 min 40 s".split() in lines
-    assert "build 4/18 1 1 1 min 30 s 30 s".split() in lines
-    assert "in all 5/20 1 1 4 min 50 s 2 min 10 s".split() in lines
-    assert "encode stdlib, lsa dim=64 1,250/5,000 12 s 1 min 40 s".split() in lines
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "encode 1/2 3 min 20 s 1 min 40 s" in lines
+    assert "build 4/18 1 1 1 min 30 s 30 s" in lines
+    assert "in all 5/20 1 1 4 min 50 s 2 min 10 s" in lines
+    assert "encode stdlib, lsa dim=64 1,250/5,000 12 s 1 min 40 s" in lines
     assert "failed: build stdlib, lsa | hnsw M=99: was ended by SIGKILL\n" in out
+
+
+def test_a_sweep_on_another_machine_is_judged_by_its_news(cli: Cli, folder: Path) -> None:
+    put(folder, process=ELSEWHERE)
+    code, out, _ = cli("status", folder)
+    assert code == 0
+    assert "process 4194303 on another-machine cannot be asked from here" in out
 
 
 def test_a_running_sweep_as_json(cli: Cli, folder: Path) -> None:
@@ -261,7 +271,7 @@ def test_a_stopped_sweep_is_shown(
     first = out.splitlines()[0]
     assert first.startswith(f"{folder}: stopped: ")
     assert reason in first
-    assert "in all 5/20".split() in [line.split()[:3] for line in out.splitlines()]
+    assert re.search(r"^in all +5/20 ", out, re.MULTILINE)
     assert "running now" not in out
     assert out.endswith("run it again to go on\n")
 

@@ -201,7 +201,30 @@ def test_a_resumed_encoding_is_measured_by_what_it_does_now(scene: Scene) -> Non
         assert (job.units_done, job.left_s, job.fraction) == (900, 10, 0.9)
         scene.clock.now += 10
         watch.finished(0, "done")
-        assert scene.written(watch).left_s == 250  # 200 texts in 50 s
+        assert scene.written(watch).left_s == 100  # 200 texts in 20 s
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([0, 500, 500], 90),  # 10 s for each: the start counts if it is known what was there then
+        ([500, 500], 40),  # 20 s for the second half
+        ([1000], 70),  # one count tells nothing
+        ([], 60),
+    ],
+)
+def test_an_encoding_is_measured_however_it_counts(
+    scene: Scene, counts: list[int], expected: float
+) -> None:
+    with scene.watch([Task("encode", "a", units=1000), Task("encode", "b", units=1000)]) as watch:
+        watch.started(0)
+        scene.clock.now += 50
+        for units in counts:
+            scene.clock.now += 10
+            watch.advanced(0, units)
+        scene.clock.now += 10
+        watch.finished(0, "done")
+        assert scene.written(watch).left_s == expected
 
 
 # -- what cannot stop a sweep -----------------------------------------------------------------
@@ -327,7 +350,7 @@ def test_the_picture_has_a_bar_for_each_kind_and_what_runs(busy: Status) -> None
     text = "\n".join(picture(busy, 100))
     assert re.search(r"encode +━* +0/1 .* 35 s\n", text)
     assert re.search(r"build +━+╸? +3/4 +1 +1 +1 min 36 s", text)
-    assert re.search(r"search +1/4 +1 +\?\n", text)
+    assert re.search(r"search +━+╸? +1/4 +1 +\?\n", text)
     assert re.search(r"in all +4/9 +1 +1 +1 ", text)
     assert "encode: stdlib, a model with a very long name indeed, truncated to dim=256\n" in text
     assert "1,000/5,000 texts, 15 s, 35 s left" in text
