@@ -20,9 +20,9 @@ test: $(VENV)/test.stamp
 test-slow: $(VENV)/test.stamp
 	$(VENV)/bin/python -m pytest -m slow
 
-# Backends with libraries or servers of their own: usearch, LanceDB, Milvus, PostgreSQL with pgvector.
+# What needs libraries or servers of its own: usearch, LanceDB, Milvus, PostgreSQL with pgvector, Ray.
 test-backends: $(VENV)/backends.stamp
-	$(VENV)/bin/python -m pytest -m backends tests/backends
+	$(VENV)/bin/python -m pytest -m backends tests/backends tests/executors
 
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .
@@ -77,7 +77,7 @@ $(VENV)/test.stamp: $(VENV)/demo.stamp
 	touch $@
 
 $(VENV)/backends.stamp: $(VENV)/test.stamp
-	$(PIP) -e ".[usearch,lancedb,pgserver,milvus]"
+	$(PIP) -e ".[usearch,lancedb,pgserver,milvus,ray]"
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt

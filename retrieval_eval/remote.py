@@ -304,7 +304,7 @@ class RemoteStore(Store):
         if not pointer.readable:
             raise InputError("its pointer cannot be read")
         source = f"{kind}/{key}/{pointer.upload}"
-        folder = self.root / "tmp" / f"{kind}-{key}-{uuid.uuid4().hex[:8]}"
+        folder = self.root / "tmp" / f"{kind}-{key}-from-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         try:
             data = self.objects.read(f"{source}/{MANIFEST}")

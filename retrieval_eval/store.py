@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import errno
-import fcntl
 import functools
 import json
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from retrieval_eval.errors import InputError, RetrievalEvalError
+from retrieval_eval.locks import in_use, locked
 from retrieval_eval.objects import is_url
 from retrieval_eval.sealing import MANIFEST, digest, file_digest, fold_digests, seal, unseal
 
@@ -47,83 +48,9 @@ NOT_ARTEFACTS = frozenset({"downloads", "locks", "remote", "tmp"})
 VARIABLE = "RETRIEVAL_EVAL_CACHE"
 """Environment variable that names the user's store: a folder, or a URL."""
 
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # as file systems say it
+_SILENT_S = 60  # resumable work is written down every second or so
 
 S = TypeVar("S", bound="Store")
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock of a path; wait for whoever holds it.
-
-    Parameters
-    ----------
-    path : Path
-        A file that is made, and removed when the lock is given up.
-
-    Yields
-    ------
-    bool
-        Whether the lock is held: False where the system has none.
-    """
-    stream = _lock(path)
-    try:
-        yield stream is not None
-    finally:
-        if stream is not None:
-            _held().discard(stream)
-            if not stream.closed:  # closed: this is a fork of the process that holds it
-                path.unlink(missing_ok=True)
-                stream.close()
-
-
-def in_use(path: Path) -> bool:
-    """Whether somebody holds the lock of a path now."""
-    try:
-        with path.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is none, or no locks
-        return False
-    return False
-
-
-@functools.cache
-def _held() -> set[IO[bytes]]:
-    """Return the locks that this process holds.
-
-    A fork shares its parent's locks and may outlive it; it gives them up at once, so that a lock
-    ends with the process that took it.
-    """
-    held: set[IO[bytes]] = set()
-
-    def give_up() -> None:
-        for stream in held:
-            stream.close()
-        held.clear()
-
-    os.register_at_fork(after_in_child=give_up)
-    return held
-
-
-def _lock(path: Path) -> IO[bytes] | None:
-    """Hold the lock of a path until the stream is closed; None where the system has no locks."""
-    while True:
-        stream = path.open("ab")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
-                _held().add(stream)
-                return stream
-        except OSError as error:
-            # Who held it is done, and took the file away: somebody else may have a new one.
-            if error.errno not in (errno.ENOENT, errno.ESTALE):
-                stream.close()
-                if error.errno in _NO_LOCKS:
-                    return None
-                raise
-        stream.close()
 
 
 @dataclass(frozen=True)
@@ -350,8 +277,7 @@ class Store:
         target = self.root / request.kind / request.key
         if target.is_dir():
             self.report(f"{target}: was damaged since it was made, and is made again")
-        name = f"{request.kind}-{request.key}"
-        scratch = self.root / "tmp" / (name if request.alone else f"{name}-{uuid.uuid4().hex[:8]}")
+        scratch = self._scratch(request)
         kept = request.resumable and request.alone
         try:
             fresh = not _finished(request, scratch)
@@ -368,6 +294,24 @@ class Store:
         finally:
             if not kept:
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    def _scratch(self, request: Request) -> Path:
+        """Return where to work, and move there what may be resumed.
+
+        A lock may exclude the processes of one machine alone, as some mounts of network file
+        systems have it. So every machine works in a folder of its own, and goes on with another's
+        work only if nothing was written there for a while.
+        """
+        name = self.root / "tmp" / f"{request.kind}-{request.key}"
+        if not request.alone:
+            return name.with_name(f"{name.name}-{uuid.uuid4().hex[:8]}")
+        scratch = name.with_name(f"{name.name}-{_this_machine()}")
+        if request.resumable and not scratch.exists():
+            for other in name.parent.glob(f"{name.name}-{'[0-9a-f]' * 8}"):
+                if time.time() - _last_written(other) > _SILENT_S:
+                    with contextlib.suppress(OSError):
+                        other.rename(scratch)
+        return scratch
 
     def _move_in(self, kind: str, key: str, folder: Path, *, fresh: bool) -> Artefact:
         """Make a sealed folder the artefact; another process's is used if that was faster."""
@@ -395,6 +339,24 @@ def _finished(request: Request, scratch: Path) -> bool:
     except InputError:
         return False
     return request.usable(scratch, meta)
+
+
+@functools.cache
+def _this_machine() -> str:
+    """Return 8 digits that the processes of a running system share, and no others."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        name = platform.node()
+    return digest({"machine": name})[:8]
+
+
+def _last_written(folder: Path) -> float:
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _facts(folder: Path) -> tuple[dict[str, Any], int]:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from retrieval_eval.errors import InputError
@@ -47,6 +48,7 @@ class Connection:
         import ray
 
         self._undo = contextlib.ExitStack()
+        self._started = False
         if ray.is_initialized():
             return
         found = _find(address)
@@ -59,10 +61,11 @@ class Connection:
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:
-            self.close()
+            self._undo.close()
             where = "on this machine" if found == "local" else f"at {found}"
             text = " ".join(str(error).split())
             raise InputError(f"the Ray cluster {where} cannot be used: {text}") from error
+        self._started = found == "local"
         self._undo.callback(ray.shutdown)
         self._restore_signals()
 
@@ -91,9 +94,33 @@ class Connection:
             worker.print_to_stdstream = lambda *_, **__: None
             self._undo.callback(setattr, worker, "print_to_stdstream", show)
 
-    def close(self) -> None:
-        """Let go of the cluster; end it if it was started here."""
+    def close(self, *, kill: bool) -> None:
+        """Let go of the cluster; end it if it was started here, without grace if asked for."""
+        from ray._private import worker
+
+        node = getattr(worker, "_global_node", None)
+        if kill and self._started and node is not None:
+            node.kill_all_processes = lambda **_: _end_at_once(node)
         self._undo.close()
+
+
+def _end_at_once(node: Any) -> None:
+    """End all processes of a node, and theirs: Ray takes more than a second for it."""
+    processes = [one.process for several in node.all_processes.values() for one in several]
+    below = [pid for one in processes for pid in _children(one.pid)]
+    type(node).kill_all_processes(node, check_alive=False, allow_graceful=False)
+    for pid in below:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that one has started; none where the system does not say."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, path.read_text(encoding="ascii").split())
+    return found
 
 
 def _find(given: str | None) -> str:

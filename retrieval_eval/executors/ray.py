@@ -423,7 +423,7 @@ class RayExecutor(Executor):
         self._asked.clear()
         with contextlib.suppress(AttributeError, OSError):
             self._marker.unlink(missing_ok=True)
-        self._connection.close()
+        self._connection.close(kill=kill)
 
 
 def _kind(machine: Mapping[str, Any]) -> str:

@@ -209,16 +209,19 @@ class Job(ABC):
             Called as units are done.
         """
         own = Bench() if bench is None else bench
+        given = (
+            {name: job.run(store, None, own) for name, job in self.needs.items()}
+            if inputs is None
+            else inputs
+        )
 
         def make(folder: Path) -> Mapping[str, Any]:
             began = perf_counter()
-            facts = self.make(folder, _reached(store, inputs), own, told)
+            facts = self.make(folder, _reached(store, given), own, told)
             effort = self.effort()
             took = {"seconds": perf_counter() - began, "work": effort.work}
             return {**facts, "job": {**took, "alike": list(effort.alike)}}
 
-        if inputs is None:
-            inputs = {name: job.run(store, None, own) for name, job in self.needs.items()}
         try:
             return store.get_or_make(
                 self.folder,

@@ -73,8 +73,8 @@ def print_preview(rows: pl.DataFrame, jobs: pl.DataFrame) -> None:
     print_table(columns, [_line(kind, jobs.filter(jobs["kind"] == kind)) for kind in kinds])
     waiting = jobs.filter(~jobs["cached"])
     rough = sorted(set(waiting.filter(~waiting["learnt"])["kind"]))
-    total = f"About {shown_seconds(waiting['seconds'].sum())} one after the other"
-    total += f" and {shown_bytes(waiting['disk_bytes'].sum())} of disk, at most."
+    total = f"About {shown_seconds(float(waiting['seconds'].sum()))} one after the other"
+    total += f" and {shown_bytes(int(waiting['disk_bytes'].sum()))} of disk, at most."
     if not len(waiting):
         total = "Everything is in the cache."
     elif rough:
@@ -91,10 +91,10 @@ def _line(kind: str, jobs: pl.DataFrame) -> list[str]:
     if not len(waiting):
         return [*cells, "", "", ""]
     mark = "" if waiting["learnt"].all() else "~"
-    memory = int(waiting["memory_bytes"].max())  # type: ignore[arg-type] (a column of integers)
+    memory = max(waiting["memory_bytes"].to_list())
     return [
         *cells,
-        f"{mark}{shown_seconds(waiting['seconds'].sum())}",
-        shown_bytes(waiting["disk_bytes"].sum()),
+        f"{mark}{shown_seconds(float(waiting['seconds'].sum()))}",
+        shown_bytes(int(waiting["disk_bytes"].sum())),
         shown_bytes(memory) if memory else "",
     ]

@@ -153,7 +153,6 @@ class Picture:
         for left_out, least in (
             ((), _NARROW_BAR),
             (("elapsed",), _NARROW_BAR),
-            ((), 0),
             (("elapsed",), 0),
             (("elapsed", "cached", "skipped"), 0),
         ):

@@ -26,7 +26,15 @@ from retrieval_eval.timing import noise
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Results", "check_target", "is_finished", "read_manifest", "row_record", "write_results"]
+__all__ = [
+    "Results",
+    "check_target",
+    "is_finished",
+    "open_results",
+    "read_manifest",
+    "row_record",
+    "write_results",
+]
 
 _MANIFEST = "manifest.json"
 FORMAT = 1
@@ -118,6 +126,26 @@ class Results:
         from retrieval_eval.report.terminal import print_leaderboard
 
         print_leaderboard(self.rows, self.comparisons, self.manifest, self.folder)
+
+
+def open_results(folder: str | Path) -> Results:
+    """Open the folder of a finished sweep.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where it lies.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{folder}: holds no results of a finished sweep: name such a folder")
+    return Results(folder, manifest, fresh=False)
 
 
 def is_finished(folder: Path, key: str) -> bool:

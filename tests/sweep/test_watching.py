@@ -368,6 +368,17 @@ def test_the_picture_fits_narrow_terminals(busy: Status, width: int) -> None:
     assert "…" not in "".join(lines)
 
 
+def test_times_that_have_passed_make_room_for_bars_and_bars_for_counts(busy: Status) -> None:
+    shown = ["\n".join(picture(busy, width)[:4]) for width in range(100, 30, -1)]
+    kept = [("elapsed" in text, "━" in text, "cached" in text) for text in shown]
+    assert list(dict.fromkeys(kept)) == [
+        (True, True, True),
+        (False, True, True),
+        (False, False, True),
+        (False, False, False),
+    ]
+
+
 def test_many_running_jobs_are_counted(scene: Scene) -> None:
     tasks = [Task("build", f"build {number}") for number in range(9)]
     with scene.watch(tasks) as watch:
