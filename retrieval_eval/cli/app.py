@@ -1,7 +1,7 @@
 """The command line. Its verbs build objects and make one call of the Python API.
 
-Machine output goes to stdout, everything else to stderr. Exit codes: 0 done, 2 bad input or
-usage, 3 part of a sweep failed.
+Machine output goes to stdout, everything else to stderr. Exit codes: 0 done, 1 a gate or a replay
+said no, 2 bad input or usage, 3 part of a sweep failed, 130 stopped.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,15 +53,17 @@ def run(
     from retrieval_eval.remote import open_store
     from retrieval_eval.sweep.config import Sweep, SweepError, open_sweep
     from retrieval_eval.sweep.interrupt import ends_promptly
+    from retrieval_eval.sweep.status import mark_stopped, status_path
 
     sweep, document = open_sweep(config, set_ or (), Sweep)
+    folder = out or Path("results") / sweep.name
     store = open_store(cache)
     try:
         if dry_run:
             return _preview(sweep, store, skip_unavailable=skip_unavailable)
-        with ends_promptly():
+        with ends_promptly(partial(mark_stopped, status_path(folder), "interrupted")):
             results = sweep.run(
-                out=out,
+                out=folder,
                 store=store,
                 skip_unavailable=skip_unavailable,
                 executor=executor,

@@ -22,8 +22,8 @@ class News:
     ----------
     job : Job
         Which.
-    units : int
-        So many more of its units are done.
+    units : int or None
+        So many more of its units are done; 0 when it has begun to work.
     artefact : Artefact or None
         Its result, if it is done.
     failure : str or None
@@ -35,7 +35,7 @@ class News:
     """
 
     job: Job
-    units: int = 0
+    units: int | None = None
     artefact: Artefact | None = None
     failure: str | None = None
     error: Exception | None = None

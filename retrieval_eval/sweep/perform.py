@@ -30,7 +30,7 @@ class Performance:
         At work.
     progress : bool
         Whether to show on stderr how it goes.
-    status : Path or None
+    status : Path
         The file that tells other processes how it goes.
     """
 

@@ -117,21 +117,20 @@ def run_sweep(
         seconds=limits.seconds,
         memory_bytes=None if limits.memory_gb is None else int(limits.memory_gb * 1e9),
     )
-    with at_work:
+    # Of two runs into one folder the second waits, and finds what the first has done.
+    with at_work, store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
         work = Performance(store, at_work, progress, status.status_path(folder))
         if sweep.spaces():
             if without_ranges(sweep).indexes:  # what is wrong elsewhere shows before the trials
                 make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
             sweep, tuning = search_ranges(sweep, work)
         plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
-        # Of two runs into one folder the second waits, and finds what the first has done.
-        with store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
-            facts = _facts(plan, at_work.machine)
-            if tuning:
-                facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}
-            results = _run(plan, facts, work, folder, damage)
-            status.remove(status.status_path(folder))
-            return results
+        facts = _facts(plan, at_work.machine)
+        if tuning:
+            facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}
+        results = _run(plan, facts, work, folder, damage)
+        status.remove(status.status_path(folder))
+        return results
 
 
 def _run(

@@ -138,7 +138,7 @@ class _State:
         """Take note of what an executor says."""
         if news.damage:
             self.store.report(news.damage)
-        if news.units:
+        if news.units is not None:
             self.watch.advanced(self.numbers[news.job], news.units)
         if news.error is not None:
             raise news.error
