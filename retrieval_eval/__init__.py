@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from retrieval_eval.indexes import Index, get_index
     from retrieval_eval.neighbours import exact_neighbours, neighbour_recall
     from retrieval_eval.qrels import Qrels
+    from retrieval_eval.remote import open_store
     from retrieval_eval.runs import Run
     from retrieval_eval.store import Store
     from retrieval_eval.sweep import Results, Sweep, load_sweep, run_sweep
@@ -70,6 +71,7 @@ _HOME = {
     "load_dataset": "datasets",
     "load_sweep": "sweep",
     "neighbour_recall": "neighbours",
+    "open_store": "remote",
     "paired_test": "comparison",
     "run_sweep": "sweep",
 }
@@ -106,6 +108,7 @@ __all__ = [
     "load_dataset",
     "load_sweep",
     "neighbour_recall",
+    "open_store",
     "paired_test",
     "run_sweep",
 ]

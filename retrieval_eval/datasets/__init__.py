@@ -12,6 +12,7 @@ from retrieval_eval.datasets.base import Dataset, DatasetSource
 from retrieval_eval.datasets.cards import Card, read_card
 from retrieval_eval.errors import unknown_name
 from retrieval_eval.plugins import PluginTable
+from retrieval_eval.remote import open_store
 from retrieval_eval.store import Store
 
 __all__ = [
@@ -163,4 +164,4 @@ def load_dataset(name: str, *, store: Store | None = None, **parameters: Any) ->
     """
     named = dataset_source(name, **parameters)
     named.require()
-    return named.load(store or Store.default())
+    return named.load(store or open_store())

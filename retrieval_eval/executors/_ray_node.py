@@ -61,7 +61,7 @@ def do(
     inputs: Mapping[str, Artefact],
     limits: Limits,
     folder: str,
-    timed: bool,
+    whole: bool,
 ) -> Iterator[tuple[str, Any]]:
     """Do a job in a child, and yield what there is to tell; a stream of Ray brings it to the sweep.
 
@@ -76,10 +76,10 @@ def do(
         await_folder(one.folder, store)
     with contextlib.suppress(OSError):
         os.chdir(folder)  # paths in a sweep, and a user's own modules, are relative to its folder
-    worker = _child(kind, limits, timed)
+    worker = _child(kind, limits, whole)
     ended = False
     try:
-        with _threads_of_ray(left=not timed):
+        with _threads_of_ray(left=not whole):
             worker.start(_work, (sent, store, dict(inputs)))
         units, told_at = 0, time.monotonic()
         while not ended:
@@ -113,14 +113,14 @@ def _work(sent: bytes, store: Store, inputs: Mapping[str, Artefact]) -> Artefact
     return work(pickle.loads(sent), store, inputs)  # noqa: S301 (sent by our own sweep)
 
 
-def _child(kind: str, limits: Limits, timed: bool) -> Worker:
+def _child(kind: str, limits: Limits, whole: bool) -> Worker:
     """Return the child of this process, or another one if that would be in the way."""
     last = _kept.get("last")
     worker: Worker = _kept.setdefault("worker", Worker())
-    if last is not None and last != (kind, timed) and (last[0] == "encode" or last[1] != timed):
+    if last is not None and last != (kind, whole) and (last[0] == "encode" or last[1] != whole):
         worker.close()  # a model's memory is in nobody's way then; and threads are set at a start
     worker.memory_bytes, worker.seconds = limits.memory_bytes, limits.seconds
-    _kept["last"] = kind, timed
+    _kept["last"] = kind, whole
     return worker
 
 
@@ -128,7 +128,7 @@ def _child(kind: str, limits: Limits, timed: bool) -> Worker:
 def _threads_of_ray(*, left: bool) -> Iterator[None]:
     """Start a child with the threads that Ray sets for its share of the machine, or without.
 
-    A timed job has the machine to itself: it runs as it would without Ray. A value that somebody
+    A job that has the machine to itself runs as it would without Ray. A value that somebody
     has chosen is another than Ray's, and stays.
     """
     import ray

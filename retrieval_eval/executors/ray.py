@@ -72,13 +72,13 @@ class _Run:
 class RayExecutor(Executor):
     """Does jobs on the machines of a Ray cluster.
 
-    Which machine does what is decided here, not by Ray. A job that is not timed takes
-    `cpus_per_job` processors; a timed one takes a whole machine on which nothing else of the sweep
-    runs, and all timed ones are done on machines of one kind: the one that most machines have, or
-    of several such the one with the most cores. Machines that join later are used. On each, a job
-    is done in a child process with limits, so that a crash, a hang or a flood of memory costs that
-    job alone. A machine or a process of Ray that dies costs nothing: the job is started again, up
-    to twice.
+    Which machine does what is decided here, not by Ray. A timed job, or an encoding, takes a whole
+    machine, on which nothing else of the sweep runs, and as many threads as it would take without
+    Ray; another job takes `cpus_per_job` processors. All timed jobs are done on machines of one
+    kind: the one that most machines have, or of several such the one with the most cores. Machines
+    that join later are used. On each, a job is done in a child process with limits, so that a
+    crash, a hang or a flood of memory costs that job alone. A machine or a process of Ray that dies
+    costs nothing: the job is started again, up to twice.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class RayExecutor(Executor):
         Anonymous memory that one child may take. None: nine tenths of its machine's, shared out
         among the jobs that it may do at once.
     cpus_per_job : int
-        Processors for a job that is not timed.
+        Processors for a job that takes no whole machine.
     patience_s : float
         How long a job waits when no machine that could do it is left; then it fails.
     say : callable, optional
@@ -181,7 +181,7 @@ class RayExecutor(Executor):
                 f"timed jobs are done on {alike} of {len(found)} machines, those with "
                 f"{_kind(self.machine)}: figures of different machines are not mixed"
             )
-        places = alike if self._timed else sum(n.cpus // self._cpus_per_job for n in found)
+        places = alike if self._timed else len(found)
         self.shards = _SHARDS_A_PLACE * places if places > 1 else 1
 
     def _look(self, *, admit: bool = True) -> None:
@@ -238,9 +238,9 @@ class RayExecutor(Executor):
         """Whether a machine can do such jobs at all."""
         return node.machine == self.machine if timed else node.cpus >= self._cpus_per_job
 
-    def _free(self, node: _Node, *, timed: bool) -> bool:
-        """Whether a machine can do such a job now."""
-        if timed or any(run.job.timed for run in node.runs):
+    def _free(self, node: _Node, job: Job) -> bool:
+        """Whether a machine can do a job now."""
+        if _whole(job) or any(_whole(run.job) for run in node.runs):
             return not node.runs
         return sum(run.cpus for run in node.runs) + self._cpus_per_job <= node.cpus
 
@@ -252,7 +252,7 @@ class RayExecutor(Executor):
         free = [
             node
             for node in self._nodes.values()
-            if self._could(node, timed=timed) and self._free(node, timed=timed)
+            if self._could(node, timed=timed) and self._free(node, job)
         ]
 
         def worth(node: _Node) -> tuple[Any, ...]:
@@ -311,9 +311,9 @@ class RayExecutor(Executor):
     def _send(self, run: _Run, node: _Node) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as OnNode
 
-        timed = run.job.timed
-        run.cpus = node.cpus if timed else self._cpus_per_job
-        shared = max(1, 1 if timed else node.cpus // self._cpus_per_job)
+        whole = _whole(run.job)
+        run.cpus = node.cpus if whole else self._cpus_per_job
+        shared = max(1, 1 if whole else node.cpus // self._cpus_per_job)
         limits = Limits(
             memory_bytes=self._memory_bytes or node.memory_bytes // shared,
             seconds=self._seconds if run.job.limited else None,
@@ -325,7 +325,7 @@ class RayExecutor(Executor):
         )
         run.node, run.units = node, 0
         run.stream = task.remote(
-            run.sent, run.job.kind, self._store, run.inputs, limits, self._folder, timed
+            run.sent, run.job.kind, self._store, run.inputs, limits, self._folder, whole
         )
         self._runs[run.stream] = run
         node.runs.add(run)
@@ -424,6 +424,11 @@ class RayExecutor(Executor):
         with contextlib.suppress(AttributeError, OSError):
             self._marker.unlink(missing_ok=True)
         self._connection.close(kill=kill)
+
+
+def _whole(job: Job) -> bool:
+    """Whether a job has a machine to itself; a model takes all cores anyhow."""
+    return job.timed or job.kind == "encode"
 
 
 def _kind(machine: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from retrieval_eval.encoders import Encoder
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.executors import open_executor
 from retrieval_eval.indexes import Index
+from retrieval_eval.remote import open_store
 from retrieval_eval.store import Store, digest
 from retrieval_eval.sweep import status
 from retrieval_eval.sweep.compare import compare_rows
@@ -52,7 +53,7 @@ def preview_sweep(
     skip_unavailable : bool
         Skip rows whose library is not installed, instead of refusing the sweep.
     """
-    store = store or Store.default()
+    store = store or open_store()
     plan = make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
     return preview(make_graph(plan, machine()), store)
 
@@ -104,7 +105,7 @@ def run_sweep(
         If a library is not installed.
     """
     damage: list[str] = []
-    store = (store or Store.default()).reporting(damage.append)
+    store = (store or open_store()).reporting(damage.append)
     folder = Path(out) if out is not None else Path("results") / sweep.name
     check_target(folder)
     tuning: list[dict[str, Any]] = []

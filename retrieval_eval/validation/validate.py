@@ -10,6 +10,7 @@ from typing import Any
 from retrieval_eval.datasets import Dataset, dataset_source
 from retrieval_eval.datasets.beir import BeirFolder
 from retrieval_eval.errors import InputError
+from retrieval_eval.remote import open_store
 from retrieval_eval.store import Store
 from retrieval_eval.validation.checks import (
     check_documents,
@@ -161,7 +162,7 @@ def folder_of(dataset: str | Path, store: Store | None = None) -> tuple[Path, li
     named.require()
     given = dict(named.parameters)
     if named.card is not None:
-        kept = store or Store.default()
+        kept = store or open_store()
         named.card.fetch(given, kept)
         given = named.card.resolve(given, kept)
     return Path(given["path"]), [given["split"]] if "split" in given else []
@@ -192,7 +193,7 @@ def _scan(
     else:
         named = dataset_source(str(dataset), **given)
         named.require()
-        loaded = named.load(store or Store.default())
+        loaded = named.load(store or open_store())
     split = str(loaded.facts.get("split", "judged"))
     has_texts = loaded.vectors is None or any(len(text) for text in loaded.queries)
     return _Scanned(

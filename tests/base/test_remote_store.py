@@ -389,6 +389,42 @@ def test_of_two_machines_the_first_to_finish_is_used_by_both(
     assert list((one.store.root / "tmp").iterdir()) == []
 
 
+def test_of_two_machines_that_replace_a_damaged_one_the_first_to_finish_is_used_by_both(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = machines
+    one.ask(Maker())
+    (name,) = (name for name in there(one.store) if name.endswith("answer.txt"))
+    spoil(one.store, name, b"forty-twx")
+    third = Machine(one.store.objects.url, one.store.root.parent / "third")
+    rival, real = [lambda: third.ask(Maker("third's", took=3))], objects.Objects.send
+
+    def send(self: objects.Objects, *arguments: Any) -> None:
+        if rival:
+            rival.pop()()
+        real(self, *arguments)
+
+    monkeypatch.setattr(objects.Objects, "send", send)
+    assert other.ask(Maker("other's", took=2)).meta["took"] == 3
+    assert third.ask().meta["took"] == 3
+    assert (len(one.said), len(other.said), len(third.said)) == (0, 1, 1)
+
+
+def test_a_pointer_that_is_seen_half_written_is_looked_at_again(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines[0].ask(Maker())
+    real, left = objects.Objects.read, [1]
+
+    def torn(self: objects.Objects, name: str) -> bytes:
+        data = real(self, name)
+        return data[: len(data) // 2] if left and left.pop() else data
+
+    monkeypatch.setattr(objects.Objects, "read", torn)
+    assert not machines[1].ask().fresh
+    assert (left, machines[1].said) == ([], [])
+
+
 def test_a_pointer_that_is_removed_while_its_artefact_is_made_again_is_written_anew(
     machines: list[Machine],
 ) -> None:
@@ -550,7 +586,7 @@ class Flaky(MemoryFileSystem):
     def fail(self) -> None:
         if type(self).failures:
             type(self).failures -= 1
-            raise ConnectionResetError("connection reset by peer")
+            raise ConnectionResetError("flaky://user:secret@staying: connection reset by peer")
 
     def cat_file(self, *arguments: Any, **options: Any) -> Any:
         self.fail()

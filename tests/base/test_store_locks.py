@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from retrieval_eval.store import Store, digest, in_use, locked, seal
+from retrieval_eval import store as store_module
+from retrieval_eval.store import Store, _this_machine, digest, in_use, locked, seal
 
 FIELDS = {"question": "life"}
 
@@ -176,7 +177,7 @@ def test_a_maker_may_ask_for_another_kind_with_the_same_fields(tmp_path: Path) -
 
 def test_what_was_finished_when_its_process_was_killed_is_used(tmp_path: Path) -> None:
     store, said = Store(tmp_path), []
-    scratch = tmp_path / "tmp" / f"answers-{digest(FIELDS)}"
+    scratch = tmp_path / "tmp" / f"answers-{digest(FIELDS)}-{_this_machine()}"
     for text, mend in (("whole", True), ("damaged", False)):
         scratch.mkdir(parents=True)
         (scratch / "answer.txt").write_text(text)
@@ -189,6 +190,55 @@ def test_what_was_finished_when_its_process_was_killed_is_used(tmp_path: Path) -
         store.remove(found.folder)
         assert list((tmp_path / "tmp").iterdir()) == []
     assert said == []
+
+
+def test_machines_whose_locks_do_not_see_each_other_do_not_mix_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A network file system can be mounted so that a lock holds on one machine alone.
+    store, began, go_on = Store(tmp_path), threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> Mapping[str, Any]:
+        (folder / "mine.txt").write_text("one's")
+        began.set()
+        assert go_on.wait(20)
+        return make(folder)
+
+    def other(folder: Path) -> Mapping[str, Any]:
+        assert list(folder.iterdir()) == []
+        return {"who": "other"}
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(store.get_or_make, "answers", FIELDS, slow, resumable=True)
+        assert began.wait(20)
+        monkeypatch.setattr(store_module, "_this_machine", lambda: "0123abcd")
+        monkeypatch.setattr("fcntl.flock", lambda *_: None)
+        made = store.get_or_make("answers", FIELDS, other, resumable=True)
+        go_on.set()
+        assert asked.result(timeout=20).meta == made.meta
+    assert made.fresh
+    assert [path.name for path in made.folder.iterdir()] == ["artefact.json"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(("age", "resumed"), [(0, False), (120, True)])
+def test_another_machines_work_is_resumed_once_nothing_is_written_there(
+    tmp_path: Path, age: float, resumed: bool
+) -> None:
+    half = tmp_path / "tmp" / f"answers-{digest(FIELDS)}-0123abcd"
+    half.mkdir(parents=True)
+    (half / "part").touch()
+    for path in (half / "part", half):
+        os.utime(path, (time.time() - age, time.time() - age))
+    seen: list[bool] = []
+
+    def go_on(folder: Path) -> Mapping[str, Any]:
+        seen.append((folder / "part").exists())
+        return {}
+
+    Store(tmp_path).get_or_make("answers", FIELDS, go_on, resumable=True)
+    assert seen == [resumed]
+    assert half.exists() is not resumed
 
 
 def test_an_artefact_is_removed_at_once_or_not_at_all(

@@ -9,10 +9,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 from retrieval_eval import InputError, Results, Store, Sweep
-from retrieval_eval.cli import app
 from retrieval_eval.sweep.replay import Replay, replay
 from retrieval_eval.sweep.results import open_results
 
@@ -140,22 +138,21 @@ def test_a_row_is_found_by_its_id_and_an_unknown_one_gets_a_suggestion(
         again(finished, "hashing | flt", store)
 
 
-def test_the_command_says_so_by_its_exit_code(finished: Results, store: Store) -> None:
-    def run(*words: str) -> Any:
-        arguments = ["replay", str(finished.folder), *words, "--cache", str(store.root)]
-        return CliRunner().invoke(app, arguments)
-
+def test_the_command_says_so_by_its_exit_code(
+    finished: Results, store: Store, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    words = ("replay", finished.folder, "hashing | flat", "--cache", store.root)
     # A timing may differ on a busy machine: that is another question.
     change(finished, "results", "noise", pl.lit("searching: others kept 1.5 cores busy"))
-    done = run("hashing | flat", "--format", "json")
-    assert done.exit_code == 0, done.output
-    (content,) = json.loads(done.stdout)
+    code, out, err = cli(*words, "--format", "json")
+    assert code == 0, err
+    (content,) = json.loads(out)
     assert content["holds"] is True
     assert content["shown"] == "tiny, hashing | flat"
-    change(finished, "results", "RR@10", pl.col("RR@10") / 2)
-    done = run("hashing | flat")
-    assert done.exit_code == 1
-    assert "differs: RR@10" in done.stderr
+    change(finished, "results", "RR@10", pl.col("RR@10") + 0.25)
+    code, _, err = cli(*words)
+    assert code == 1
+    assert "differs: RR@10" in err
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
