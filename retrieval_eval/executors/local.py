@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 from collections.abc import Mapping, Sequence
@@ -62,8 +63,9 @@ class LocalExecutor(Executor):
         self._store = store
         self._seconds = seconds
         self._memory_bytes = memory_bytes
-        self._workers = [Worker() for _ in range(jobs if processes else 0)]
-        self._last: dict[int, str] = {}  # what kind of job a worker did last
+        self._jobs = jobs
+        self._workers = [Worker() for _ in range(jobs + 1 if processes else 0)]
+        self._encoding = False  # whether the first worker, which is for encoding, has a model open
         self._busy: dict[int, Job] = {}  # by worker
         self._bench = Bench()
         self._said: list[News] = []
@@ -74,22 +76,25 @@ class LocalExecutor(Executor):
             return not self._busy
         if any(_alone(one) for one in self._busy.values()):
             return False
-        return job.here or len(self._busy) < max(1, len(self._workers))
+        return job.here or len(self._busy) < self._jobs
 
     def start(self, job: Job, inputs: Mapping[str, Artefact]) -> None:
         """Begin a job in a free child; one that cannot be sent is done here and now."""
         if not self._workers or _interactive(job):
             self._do_here(job, inputs)
             return
-        free = [number for number in range(len(self._workers)) if number not in self._busy]
-        alike = [number for number in free if self._last.get(number) == job.kind]
-        number = (alike or free)[0]
+        encodes = job.kind == "encode"
+        if self._encoding and not encodes:
+            with contextlib.suppress(ChildError):  # a model's memory is in nobody's way then
+                self._workers[0].run(let_go)
+        self._encoding = encodes
+        free = (number for number in range(1, len(self._workers)) if number not in self._busy)
+        number = 0 if encodes else next(free)
         worker = self._workers[number]
-        if self._last.get(number) == "encode" and job.kind != "encode":
-            worker.close()  # a model's memory and threads are in nobody's way then
         worker.seconds = self._seconds if job.limited else None
-        shared = machine_memory() // (1 if _alone(job) else len(self._workers))
-        worker.memory_bytes = self._memory_bytes or shared
+        worker.memory_bytes = self._memory_bytes or machine_memory() // (
+            1 if _alone(job) else self._jobs
+        )
         try:
             worker.start(work, (job, self._store, dict(inputs)))
         except ChildError as error:
@@ -97,7 +102,6 @@ class LocalExecutor(Executor):
         except (pickle.PicklingError, AttributeError, TypeError):  # a class inside a function
             self._do_here(job, inputs)
         else:
-            self._last[number] = job.kind
             self._busy[number] = job
 
     def _end(self, number: int, news: News) -> None:
@@ -141,6 +145,7 @@ class LocalExecutor(Executor):
                 else:
                     self._said.append(News(job, units=told))
         except (RetrievalEvalError, ChildError) as error:
+            self._encoding = self._encoding and number != 0
             self._end(number, failure_of(job, error))
 
     def close(self, *, kill: bool) -> None:
@@ -151,6 +156,11 @@ class LocalExecutor(Executor):
 
 
 _open = Bench()  # in a child: what it keeps from one job to the next
+
+
+def let_go() -> None:
+    """Close, in a child process, what it keeps from one job to the next."""
+    _open.clear()
 
 
 def work(job: Job, store: Store, inputs: Mapping[str, Artefact]) -> Artefact:

@@ -101,6 +101,8 @@ class EncodeJob(Job):
         Element type in which the vectors are kept.
     rows : (int, int) or None
         Only these rows of them, the first included, the second not; None for all.
+    queries : EncodeJob or None
+        The job of the queries, to be done with the encoder that was fitted for the documents.
     """
 
     kind: ClassVar[str] = "encode"
@@ -117,6 +119,7 @@ class EncodeJob(Job):
     corpus_fingerprint: str | None = None
     stored: Stored = "float32"
     rows: tuple[int, int] | None = None
+    queries: EncodeJob | None = None
 
     def decides(self) -> Mapping[str, Any]:
         """Return all that decides the vectors."""
@@ -162,6 +165,11 @@ class EncodeJob(Job):
             ready()  # fitting is part of encoding the documents
         rows = Growing(folder, len(self.texts), self.stored, self.encoder.commit_s)
         return {**_write(rows, ready(), self, told), "timed": self.timed}
+
+    def in_one_go(self, store: Store, bench: Bench) -> None:
+        """Encode the queries too, if that takes the fitted encoder: fitting may take long."""
+        if self.queries is not None:
+            self.queries.run(store, {}, bench)
 
     def in_parts(self, parts: int) -> EncodeJob:
         """Return the same job, in so many parts that can be done on different machines.
@@ -250,7 +258,7 @@ def encode_jobs(
         fingerprint=dataset.queries_fingerprint,
         stored="float32",
     )
-    return documents, queries
+    return replace(documents, queries=queries if fits else None), queries
 
 
 def embed(

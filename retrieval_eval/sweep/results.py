@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,7 @@ from retrieval_eval.comparison import Comparison
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.pipeline import Built, Searched
 from retrieval_eval.plugins import require
+from retrieval_eval.runs import Run
 from retrieval_eval.sweep.compare import RowPair
 from retrieval_eval.sweep.execute import Outcome
 from retrieval_eval.sweep.plan import Plan
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 _MANIFEST = "manifest.json"
+_WRITERS = 4  # of run files, each with one ranking of all queries in memory
 FORMAT = 1
 
 
@@ -219,6 +224,8 @@ def write_results(
     import polars as pl
 
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}-{'[0-9a-f]' * 8}*"):
+        shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
     scratch = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         (scratch / "runs").mkdir(parents=True)
@@ -238,9 +245,7 @@ def write_results(
             figures = [{"dataset": name, "encoder": label, **all_} for name, label, all_ in health]
             frame = pl.DataFrame(figures, infer_schema_length=None)
             frame.write_parquet(scratch / "health.parquet")
-        for outcome in outcomes:
-            if outcome.run is not None:
-                outcome.run.to_file(scratch / "runs" / f"{outcome.run.name}.trec.gz")
+        _write_runs([one.run for one in outcomes if one.run is not None], scratch / "runs")
         (scratch / _MANIFEST).write_text(
             json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
             encoding="utf-8",
@@ -250,6 +255,12 @@ def write_results(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return kept
+
+
+def _write_runs(runs: Sequence[Run], folder: Path) -> None:
+    """Write run files, a few at a time: packing them lets other threads work."""
+    with ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1)) as pool:
+        list(pool.map(lambda run: run.to_file(folder / f"{run.name}.trec.gz"), runs))
 
 
 def _make_room(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
