@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from retrieval_eval import __version__
 from retrieval_eval.errors import DISTRIBUTION, RetrievalEvalError
-from retrieval_eval.executors.local import work
+from retrieval_eval.executors.local import let_go, work
 from retrieval_eval.isolation import ChildError, Returned, Worker, machine_memory
 from retrieval_eval.store import Artefact, Store
 from retrieval_eval.timing import library_versions, machine
@@ -51,7 +50,10 @@ class Limits:
     seconds: float | None
 
 
-_kept: dict[str, Any] = {}  # in a process of Ray: the child, and what it did last
+# In a process of Ray: its children, by whether they have the machine to themselves, and the one
+# that was used last, with what it did.
+_children: dict[bool, Worker] = {}
+_last: dict[Worker, str] = {}
 
 
 def do(
@@ -83,17 +85,17 @@ def do(
             worker.start(_work, (sent, store, dict(inputs)))
         units, told_at = 0, time.monotonic()
         while not ended:
-            if worker.answers is not None:
-                wait([worker.answers], _EVERY_S)
-            for told in worker.poll():
+            for told in worker.poll(_EVERY_S):
                 if isinstance(told, Returned):
                     ended = True
                     yield "units", units
                     yield "artefact", told.value
                 elif isinstance(told, str):
                     yield "damage", told
-                else:
+                elif told:
                     units += told
+                else:  # it has begun to work
+                    yield "units", 0
             if units and time.monotonic() - told_at >= _TELL_S:
                 yield "units", units
                 units, told_at = 0, time.monotonic()
@@ -114,13 +116,19 @@ def _work(sent: bytes, store: Store, inputs: Mapping[str, Artefact]) -> Artefact
 
 
 def _child(kind: str, limits: Limits, whole: bool) -> Worker:
-    """Return the child of this process, or another one if that would be in the way."""
-    last = _kept.get("last")
-    worker: Worker = _kept.setdefault("worker", Worker())
-    if last is not None and last != (kind, whole) and (last[0] == "encode" or last[1] != whole):
-        worker.close()  # a model's memory is in nobody's way then; and threads are set at a start
+    """Return the child of this process for such jobs; what it or the other had open is closed.
+
+    There are two, since a child takes its number of threads when it starts.
+    """
+    worker = _children.setdefault(whole, Worker())
+    for last, did in tuple(_last.items()):
+        if last is not worker or (did == "encode" and kind != "encode"):
+            if last.answers is not None:
+                with contextlib.suppress(ChildError):
+                    last.run(let_go)
+            del _last[last]
     worker.memory_bytes, worker.seconds = limits.memory_bytes, limits.seconds
-    _kept["last"] = kind, whole
+    _last[worker] = kind
     return worker
 
 

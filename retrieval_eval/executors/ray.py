@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import logging
+import math
 import time
 import uuid
 from collections import Counter
@@ -125,7 +127,8 @@ class RayExecutor(Executor):
     ) -> None:
         self._say = say or logging.getLogger(__name__).warning
         self._connection = Connection(address, self._say)
-        self._store = store
+        self._store = copy.copy(store)
+        self._store.root = store.root.absolute()  # machines work in other folders
         self._folder = str(Path.cwd())
         self._timed = timed
         self._seconds = seconds
@@ -140,7 +143,7 @@ class RayExecutor(Executor):
         self._runs: dict[Any, _Run] = {}  # by stream
         self._made_on: dict[str, _Node] = {}  # by key of an artefact
         self._said: list[News] = []
-        self._looked = 0.0
+        self._looked = -math.inf
         self._able = dict.fromkeys((False, True), time.monotonic())  # by whether a job is timed
         try:
             self._begin()
@@ -155,8 +158,11 @@ class RayExecutor(Executor):
         self._probe = ray.remote(max_retries=0, num_cpus=0)(probe())
         self._here = ray.get_runtime_context().get_node_id()
         self._marker = self._store.root / "tmp" / f"ray-{uuid.uuid4().hex}"
-        self._marker.parent.mkdir(parents=True, exist_ok=True)
-        self._marker.touch()
+        try:
+            self._marker.parent.mkdir(parents=True, exist_ok=True)
+            self._marker.touch()
+        except OSError as error:
+            raise InputError(f"{self._store.place}: cannot be written to: {error}") from error
         self._question = (
             (ray.cloudpickle.dumps(self._store), self._marker.name),
             libraries(),
@@ -222,7 +228,7 @@ class RayExecutor(Executor):
             try:
                 answer = ray.get(ref)
             except ray.exceptions.RayTaskError as error:
-                answer = {"fault": f"cannot be used: {_reason(error.cause)}"}
+                answer = {"fault": f"cannot be used: {_reason(error.cause or error)}"}
             except ray.exceptions.RayError as error:
                 answer = {"fault": f"cannot be used: {_reason(error)}"}
             if answer["fault"]:
@@ -361,7 +367,7 @@ class RayExecutor(Executor):
         try:
             what, told = ray.get(next(run.stream), timeout=_GET_S)
         except ray.exceptions.RayTaskError as error:
-            what, told = "failure", _reason(error.cause)
+            what, told = "failure", _reason(error.cause or error)
         except (ray.exceptions.RayError, StopIteration) as error:
             self._end(run)
             lost = (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError)
@@ -372,9 +378,9 @@ class RayExecutor(Executor):
         if what == "units":
             run.units += told
             more = run.units - run.units_said  # a second try tells of the same units again
-            if more > 0:
-                run.units_said = run.units
-                self._said.append(News(run.job, units=more))
+            if more > 0 or not told:
+                run.units_said = max(run.units, run.units_said)
+                self._said.append(News(run.job, units=max(0, more)))
             return
         if what == "damage":
             self._said.append(News(run.job, damage=told))
@@ -406,7 +412,7 @@ class RayExecutor(Executor):
             f"{run.job.label}: its process or machine died, on {run.node.name}, and it is started "
             f"again ({tries} of {_DEATHS - 1}): {reason}"
         )
-        self._looked = 0.0  # it may be the whole machine
+        self._looked = -math.inf  # it may be the whole machine
         self._look()
         self._waiting.append(run)
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from retrieval_eval import __version__
 from retrieval_eval.filters import Filter
-from retrieval_eval.hits import Hits
 from retrieval_eval.indexes import Index
 from retrieval_eval.neighbours import kth_scores, neighbour_recall
 from retrieval_eval.pipeline.embedding import Embeddings
@@ -37,14 +36,10 @@ _RECIPE = 2
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """Hits of one configuration, and what they cost.
+    """What searching has found and cost, without its hits.
 
     Parameters
     ----------
-    key : str
-        Key in the store.
-    hits : Hits
-        For every query.
     neighbour_recall : float or None
         Mean share of the true neighbours found; None if no query has any.
     times : SearchTimes or None
@@ -61,8 +56,6 @@ class Searched:
         How many cores others kept busy meanwhile; None where that is unknown.
     """
 
-    key: str
-    hits: Hits
     neighbour_recall: float | None
     times: SearchTimes | None
     served_by: str
@@ -74,11 +67,8 @@ class Searched:
     @classmethod
     def of(cls, artefact: Artefact) -> Searched:
         """Read what a job has found."""
-        meta, folder = artefact.meta, artefact.folder
-        times = meta["times"]
+        meta, times = artefact.meta, artefact.meta["times"]
         return cls(
-            artefact.key,
-            Hits(np.load(folder / "ids.npy"), np.load(folder / "scores.npy")),
             meta["neighbour_recall"],
             None if times is None else SearchTimes(**{**times, "batch_s": tuple(times["batch_s"])}),
             meta["served_by"],

@@ -35,10 +35,12 @@ class Outcome:
         What became of it.
     message : str
         Why it was skipped or how it failed.
-    run, evaluation : object or None
-        Its results; None unless ok.
+    made : Artefact or None
+        What holds its run; None unless ok.
+    evaluation : Evaluation or None
+        Its scores; None unless ok.
     searched : Searched or None
-        Its hits, and what they cost; None for a combined row.
+        What searching found and cost; None for a combined row.
     combined : CombinedRun or None
         What a combined row is made of.
     built : Built or None
@@ -54,7 +56,7 @@ class Outcome:
     row: AnyRow
     status: str
     message: str = ""
-    run: Run | None = None
+    made: Artefact | None = None
     evaluation: Evaluation | None = None
     searched: Searched | None = None
     combined: CombinedRun | None = None
@@ -62,6 +64,13 @@ class Outcome:
     embeddings: Embeddings | None = None
     spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     intervals: NDArray[np.float64] | None = None
+
+    def run(self) -> Run:
+        """Read its run: all of a sweep may be too large to be held at once."""
+        if self.made is None:
+            raise ValueError(f"a row that is {self.status} has no run")
+        row = self.row
+        return run_of(self.made, row.run_name, row.dataset.query_ids, row.dataset.document_ids)
 
 
 def outcomes_of(graph: Graph, done: Mapping[Job, Done]) -> list[Outcome]:
@@ -94,7 +103,7 @@ def _outcome(
     if row.missing:
         return Outcome(row, "skipped", row.missing)
     if isinstance(row, CombinedRow):
-        lost = next((before[one] for one in row.parts if before[one].run is None), None)
+        lost = next((before[one] for one in row.parts if before[one].made is None), None)
         if lost is not None:
             message = f"{lost.row.encoder_label} | {lost.row.shown} {lost.status}: {lost.message}"
             return Outcome(row, lost.status, message)
@@ -109,19 +118,18 @@ def _outcome(
             raise RuntimeError(f"{job.label}: neither failed nor done")
         return artefact
 
-    dataset, made = row.dataset, result(jobs.run)
-    run = run_of(made, row.run_name, dataset.query_ids, dataset.document_ids)
+    made, name = result(jobs.run), row.run_name
     if isinstance(jobs, CombinedJobs):
-        evaluation = jobs.evaluation.evaluation(result(jobs.evaluation), run.name)
-        return Outcome(row, "ok", run=run, evaluation=evaluation, combined=CombinedRun.of(made))
-    evaluations = [job.evaluation(result(job), run.name) for job in jobs.evaluations]
+        evaluation = jobs.evaluation.evaluation(result(jobs.evaluation), name)
+        return Outcome(row, "ok", made=made, evaluation=evaluation, combined=CombinedRun.of(made))
+    evaluations = [job.evaluation(result(job), name) for job in jobs.evaluations]
     searched = [Searched.of(result(job)) for job in jobs.searches]
     built = [Built.of(result(job)) for job in jobs.builds]
     return Outcome(
         row,
         "ok",
+        made=made,
         searched=searched[0],
-        run=run,
         evaluation=evaluations[0],
         built=built[0],
         embeddings=Embeddings.of(result(jobs.documents), result(jobs.queries)),

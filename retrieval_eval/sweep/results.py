@@ -20,7 +20,6 @@ from retrieval_eval.comparison import Comparison
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.pipeline import Built, Searched
 from retrieval_eval.plugins import require
-from retrieval_eval.runs import Run
 from retrieval_eval.sweep.compare import RowPair
 from retrieval_eval.sweep.execute import Outcome
 from retrieval_eval.sweep.plan import Plan
@@ -245,7 +244,7 @@ def write_results(
             figures = [{"dataset": name, "encoder": label, **all_} for name, label, all_ in health]
             frame = pl.DataFrame(figures, infer_schema_length=None)
             frame.write_parquet(scratch / "health.parquet")
-        _write_runs([one.run for one in outcomes if one.run is not None], scratch / "runs")
+        _write_runs([one for one in outcomes if one.made is not None], scratch / "runs")
         (scratch / _MANIFEST).write_text(
             json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
             encoding="utf-8",
@@ -257,10 +256,15 @@ def write_results(
     return kept
 
 
-def _write_runs(runs: Sequence[Run], folder: Path) -> None:
+def _write_runs(outcomes: Sequence[Outcome], folder: Path) -> None:
     """Write run files, a few at a time: packing them lets other threads work."""
+
+    def write(outcome: Outcome) -> None:
+        run = outcome.run()
+        run.to_file(folder / f"{run.name}.trec.gz")
+
     with ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1)) as pool:
-        list(pool.map(lambda run: run.to_file(folder / f"{run.name}.trec.gz"), runs))
+        list(pool.map(write, outcomes))
 
 
 def _make_room(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
