@@ -118,14 +118,15 @@ def run_sweep(
         seconds=limits.seconds,
         memory_bytes=None if limits.memory_gb is None else int(limits.memory_gb * 1e9),
     )
+    # What is wrong shows before anything is written, and before hours of trials.
+    fixed = without_ranges(sweep)
+    plan = make_plan(fixed, store, skip_unavailable=skip_unavailable) if fixed.indexes else None
     # Of two runs into one folder the second waits, and finds what the first has done.
     with at_work, store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
         work = Performance(store, at_work, progress, status.status_path(folder))
-        if sweep.spaces():
-            if without_ranges(sweep).indexes:  # what is wrong elsewhere shows before the trials
-                make_plan(without_ranges(sweep), store, skip_unavailable=skip_unavailable)
+        if plan is None or sweep.spaces():
             sweep, tuning = search_ranges(sweep, work)
-        plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
+            plan = make_plan(sweep, store, skip_unavailable=skip_unavailable)
         facts = _facts(plan, at_work.machine)
         if tuning:
             facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}

@@ -27,6 +27,7 @@ MakeSettings = Callable[..., dict[str, Any]]
 Cli = Callable[..., tuple[int, str, str]]
 
 TIMES = ["latency_p50_s", "latency_p95_s", "latency_p99_s", "qps", "build_s"]
+CIRCUMSTANCES = ["measured", "load_average", "other_cores", "timing_spread", "noise"]
 COLUMNS = [
     "row_id",
     "dataset",
@@ -359,7 +360,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(
     assert len(searches) == 4
     assert results.rows["status"].to_list() == ["ok"] * 4
     straight = run_sweep(sweep, out=tmp_path / "straight", store=Store(tmp_path / "fresh"))
-    times = [*TIMES, "train_s", "encode_documents_s", "encode_queries_s"]
+    times = [*TIMES, *CIRCUMSTANCES, "train_s", "encode_documents_s", "encode_queries_s"]
     assert_frame_equal(results.rows.drop(times), straight.rows.drop(times))
 
 
@@ -493,7 +494,7 @@ def test_damaged_artefacts_are_made_again(
             damage(path)
     second = run_sweep(sweep, out=tmp_path / "other")
     assert len(searches) == 6
-    times = [*TIMES, "train_s", "encode_documents_s", "encode_queries_s"]
+    times = [*TIMES, *CIRCUMSTANCES, "train_s", "encode_documents_s", "encode_queries_s"]
     assert_frame_equal(first.rows.drop(times), second.rows.drop(times))
     assert_frame_equal(first.per_query, second.per_query)
     run_sweep(sweep, out=tmp_path / "third")
@@ -510,7 +511,7 @@ def test_one_seed_gives_the_same_results_twice_but_for_times(
         for name in ("one", "two")
     )
     assert first.rows.height == 4
-    times = [*TIMES, "train_s", "encode_documents_s", "encode_queries_s"]
+    times = [*TIMES, *CIRCUMSTANCES, "train_s", "encode_documents_s", "encode_queries_s"]
     assert_frame_equal(first.rows.drop(times), second.rows.drop(times))
     assert_frame_equal(first.per_query, second.per_query)
     assert_frame_equal(first.comparisons, second.comparisons)
