@@ -254,8 +254,11 @@ class Worker:
             self._stderr.seek(max(0, size - _LAST_WORDS))
             lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
             fatal = [n for n, line in enumerate(lines) if line.startswith("Fatal Python error")]
-            # That report begins with the latest frame; an ordinary traceback ends with the error.
-            kept = lines[fatal[-1] :][:4] if fatal else lines[-2:]
+            kept = lines[-2:]  # of an ordinary traceback, which ends with the error
+            if fatal:  # that report has all threads, each with its latest frame first
+                report = lines[fatal[-1] :]
+                current = [n for n, line in enumerate(report) if line.startswith("Current thread")]
+                kept = [report[0], *report[current[0] :][:3]] if current else report[:4]
             words = "; ".join(line.strip() for line in kept if line.strip())
         self.kill()
         how = f"ended its process with code {code}"

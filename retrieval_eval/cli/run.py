@@ -68,6 +68,7 @@ def run(
                 skip_unavailable=skip_unavailable,
                 executor=executor,
                 jobs=jobs,
+                say=say,
             )
     except SweepError as error:
         raise InputError(f"{document.where(error.location)}: {error}") from error

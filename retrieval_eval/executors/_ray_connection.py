@@ -23,6 +23,10 @@ _START = (
     "start one with `ray start --head` on one machine and `ray start --address=HOST:PORT` on the "
     "others, or leave the address out to use this machine alone"
 )
+_AUTHENTICATION = (
+    "; it asks for Ray's token: set RAY_AUTH_MODE=token, and see Ray's documentation of token "
+    "authentication for how each machine gets it"
+)
 
 
 class Connection:
@@ -63,8 +67,9 @@ class Connection:
         except Exception as error:
             self._undo.close()
             where = "on this machine" if found == "local" else f"at {found}"
-            text = " ".join(str(error).split())
-            raise InputError(f"the Ray cluster {where} cannot be used: {text}") from error
+            text = " ".join(str(error).split()).rstrip(".")
+            hint = _AUTHENTICATION if "AuthenticationError" in str(error.__cause__) else ""
+            raise InputError(f"the Ray cluster {where} cannot be used: {text}{hint}") from error
         self._started = found == "local"
         self._undo.callback(ray.shutdown)
         self._restore_signals()
@@ -124,7 +129,10 @@ def _children(pid: int) -> list[int]:
 
 
 def _find(given: str | None) -> str:
-    """Return the address of a cluster that answers, or ``local`` to start one."""
+    """Return the address of a cluster that answers, or ``local`` to start one.
+
+    One that Ray has found by itself stays ``auto``: for that, Ray takes its token by itself.
+    """
     given = given or os.environ.get("RAY_ADDRESS") or None
     if given == "local":
         return "local"
@@ -149,4 +157,4 @@ def _find(given: str | None) -> str:
         if given is None:  # a note that a cluster left behind which was killed
             return "local"
         raise InputError(f"no Ray cluster answers at {found}: {error}; {_START}") from None
-    return str(found)
+    return str(found) if given and given != "auto" else "auto"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from retrieval_eval.errors import unknown_name
 from retrieval_eval.executors.base import Executor
 from retrieval_eval.executors.local import LocalExecutor
@@ -17,10 +19,12 @@ def open_executor(
     name: str,
     store: Store,
     *,
+    timed: bool = True,
     jobs: int | None = None,
     processes: bool = True,
     seconds: float | None = None,
     memory_bytes: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Executor:
     """Return an executor, not yet at work.
 
@@ -30,6 +34,8 @@ def open_executor(
         ``local``; ``ray`` for the cluster that is there, or a local one; ``ray:ADDRESS`` for one.
     store : Store
         Where results are kept.
+    timed : bool
+        Whether any job is timed.
     jobs : int, optional
         How many jobs that are not timed may be under way at once on this machine; by default one
         for each core, and at most 8.
@@ -37,6 +43,8 @@ def open_executor(
         Whether jobs are done in child processes, which may die of them.
     seconds, memory_bytes : float or int, optional
         Limits of one job.
+    say : callable, optional
+        Told in a sentence what a user should know, such as of machines that are left out.
 
     Raises
     ------
@@ -53,5 +61,16 @@ def open_executor(
             processes=processes,
             seconds=seconds,
             memory_bytes=memory_bytes,
+        )
+    if kind == "ray":
+        from retrieval_eval.executors.ray import RayExecutor
+
+        return RayExecutor(
+            store,
+            address=address or None,
+            timed=timed,
+            seconds=seconds,
+            memory_bytes=memory_bytes,
+            say=say,
         )
     raise unknown_name("executor", name, ["local", "ray"])

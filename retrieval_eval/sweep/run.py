@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -67,6 +67,7 @@ def run_sweep(
     progress: bool = True,
     executor: str = "local",
     jobs: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Results:
     """Run a sweep, or find it finished.
 
@@ -91,6 +92,8 @@ def run_sweep(
         :func:`retrieval_eval.executors.open_executor`).
     jobs : int, optional
         How many jobs that are not timed may be under way at once on this machine.
+    say : callable, optional
+        Told in a sentence what a user should know of machines of a cluster; by default a logger is.
 
     Returns
     -------
@@ -110,17 +113,19 @@ def run_sweep(
     check_target(folder)
     tuning: list[dict[str, Any]] = []
     asked, limits = sweep, sweep.limits
+    # What is wrong shows before anything is written, and before hours of trials.
+    fixed = without_ranges(sweep)
+    plan = make_plan(fixed, store, skip_unavailable=skip_unavailable) if fixed.indexes else None
     at_work = open_executor(
         executor,
         store,
+        timed=sweep.timing is not None,
         jobs=jobs,
         processes=limits.processes,
         seconds=limits.seconds,
         memory_bytes=None if limits.memory_gb is None else int(limits.memory_gb * 1e9),
+        say=say,
     )
-    # What is wrong shows before anything is written, and before hours of trials.
-    fixed = without_ranges(sweep)
-    plan = make_plan(fixed, store, skip_unavailable=skip_unavailable) if fixed.indexes else None
     # Of two runs into one folder the second waits, and finds what the first has done.
     with at_work, store.alone(f"results-{digest({'folder': str(folder.resolve())})}"):
         work = Performance(store, at_work, progress, status.status_path(folder))

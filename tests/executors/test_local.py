@@ -216,11 +216,11 @@ def test_a_class_of_an_interactive_session_works_in_this_process(
 ) -> None:
     monkeypatch.setattr(jobs.Work, "__module__", "__main__")
 
-    class Own:
-        pass
+    class Own(str):
+        __slots__ = ()
 
     Own.__module__ = "__main__"
-    job = jobs.Work(label="a", log=str(tmp_path / "log"), does=Own())
+    job = jobs.Work(label="a", log=str(tmp_path / "log"), does=Own("sleep"))
     (done,) = perform([job], store)
     assert done.artefact is not None
     assert int((tmp_path / "log").read_text().split()[3]) == os.getpid()
