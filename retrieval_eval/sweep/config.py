@@ -111,11 +111,13 @@ class SweepError(InputError):
         self.location = location
 
 
-def _options(cls: type[Any], key: str) -> BeforeValidator:
-    """Read a mapping below a key as a parameter dataclass, strictly."""
+def _options(cls: type[Any], key: str, *, may_be_none: bool = False) -> BeforeValidator:
+    """Read a mapping below a key as a parameter dataclass, strictly; or ``none``."""
 
     def read(value: Any) -> Any:
-        if value is None or isinstance(value, cls):
+        if may_be_none and value in (None, "none"):
+            return None
+        if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must hold keys of its own")
@@ -128,8 +130,7 @@ def _options(cls: type[Any], key: str) -> BeforeValidator:
 _Compare = Annotated[InstanceOf[CompareSection], _options(CompareSection, "compare")]
 _Timing = Annotated[
     InstanceOf[TimingOptions] | None,
-    _options(TimingOptions, "timing"),
-    BeforeValidator(lambda value: None if value == "none" else value),
+    _options(TimingOptions, "timing", may_be_none=True),
 ]
 _Limits = Annotated[InstanceOf[LimitOptions], _options(LimitOptions, "limits")]
 _Tune = Annotated[InstanceOf[TuneSection], _options(TuneSection, "tune")]
