@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
+import json
 import math
 import os
 import pickle
@@ -28,11 +28,25 @@ from typing import IO, Any
 
 from retrieval_eval.errors import InputError, RetrievalEvalError
 
-__all__ = ["ChildError", "Returned", "Worker", "machine_memory", "tell"]
+__all__ = ["ChildError", "Returned", "Worker", "machine_memory", "serve", "tell"]
 
 _POLL_S = 0.05
 _START_S = 60.0  # for a child to start, and to load the libraries of what it was sent
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_PATH = "RETRIEVAL_EVAL_CHILD_PATH"
+_CHILD = f"""
+import json, os, sys
+sys.path[:] = json.loads(os.environ.pop({_PATH!r}))
+from retrieval_eval.isolation import serve
+serve(int(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+def _path() -> list[str]:
+    """Return where this process finds modules, then the working folder, as absolute paths."""
+    return [*(str(Path(one).absolute()) for one in sys.path), str(Path.cwd())]
+
+
 _LAST_WORDS = 2000  # bytes of the child's standard error that are looked at
 
 
@@ -193,6 +207,10 @@ class Worker:
         self._watch()
         return found
 
+    def used_bytes(self) -> int:
+        """Return the anonymous memory of the child; 0 where the system does not tell."""
+        return 0 if self._process is None else _anonymous_bytes(self._process.pid)
+
     @property
     def answers(self) -> Connection | None:
         """What to wait for with :func:`multiprocessing.connection.wait`; None without a child."""
@@ -216,16 +234,22 @@ class Worker:
             self._requests = Connection(ours, readable=False)
             self._answers = Connection(from_child, writable=False)
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the child)
-            self._process = subprocess.Popen(  # noqa: S603 (this interpreter, and this module)
-                [sys.executable, "-m", __name__, str(for_child), str(theirs)],
-                pass_fds=(for_child, theirs),
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
-            )
-            os.close(for_child)
-            os.close(theirs)
+            try:
+                # It finds what this process finds; -P: the working folder does not come first.
+                self._process = subprocess.Popen(  # noqa: S603 (this interpreter)
+                    [sys.executable, "-P", "-c", _CHILD, str(for_child), str(theirs)],
+                    pass_fds=(for_child, theirs),
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._stderr,
+                    stderr=self._stderr,
+                    env={**os.environ, "PYTHONFAULTHANDLER": "1", _PATH: json.dumps(_path())},
+                )
+            except OSError as error:
+                self.kill()
+                raise ChildError(f"no child process could be started: {error}") from error
+            finally:
+                os.close(for_child)
+                os.close(theirs)
         return self._requests, self._answers
 
     def _watch(self) -> None:
@@ -241,8 +265,8 @@ class Worker:
             if used > self.memory_bytes:
                 self.kill()
                 raise ChildError(
-                    f"was stopped with {used / 1e9:.1f} GB of memory: its limit is "
-                    f"{self.memory_bytes / 1e9:.1f} GB"
+                    f"was stopped with {used / 1e9:.3g} GB of memory: its limit is "
+                    f"{self.memory_bytes / 1e9:.3g} GB"
                 )
 
     def _obituary(self) -> str:
@@ -309,11 +333,17 @@ def tell(value: Any) -> None:
 _parent: list[Connection] = []  # in the child: where answers go
 
 
-def _serve(requests: Connection, answers: Connection) -> None:
-    """Do what comes through the pipe until it is closed."""
+def serve(reads: int, writes: int) -> None:
+    """Do, in a child, what comes through a pipe until it is closed.
+
+    Parameters
+    ----------
+    reads, writes : int
+        File descriptors of this end.
+    """
+    requests, answers = Connection(reads, writable=False), Connection(writes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
-    isolation = importlib.import_module("retrieval_eval.isolation")  # this file is __main__ here
-    isolation._parent.append(answers)
+    _parent.append(answers)
     _end_with_parent(os.getppid())
     while True:
         try:
@@ -345,7 +375,3 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
     with contextlib.suppress(AttributeError, OSError):  # Linux: even in the middle of native code
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1]), writable=False), Connection(int(sys.argv[2])))

@@ -6,7 +6,9 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import itertools
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -36,23 +38,35 @@ def require(what: str, requires: Mapping[str, str]) -> None:
         raise MissingExtraError(what, *missing)
 
 
-def own_code(cls: type[Any]) -> str | None:
-    """Return a key of the file that defines a class of the user's own; None for one of ours.
+def own_code(*classes: type[Any]) -> str | None:
+    """Return a key of the files that define classes of the user's own; None if all are ours.
 
-    Such a class has no version, so an edit must show in the keys of what it made.
+    Such a class has no version, so an edit must show in the keys of what it made. Modules that its
+    file imports are not looked at.
     """
     ours = (__name__.partition(".")[0], "builtins", "abc", "typing")
     files = []
-    for base in cls.__mro__:  # what it inherits decides what it does
+    for base in itertools.chain.from_iterable(cls.__mro__ for cls in classes):
         if base.__module__.partition(".")[0] in ours:
             continue
         try:
             files.append(file_digest(Path(inspect.getfile(base))))
         except (OSError, TypeError):  # typed into a console
-            files.append("unknown")
+            files.append(_typed_code(base))
     if not files:
         return None
     return files[0] if len(files) == 1 else fold_digests(files)
+
+
+_SESSION = uuid.uuid4().hex
+
+
+def _typed_code(cls: type[Any]) -> str:
+    """Return a key of a class that has no file: its source, or else one for this process alone."""
+    try:
+        return fold_digests([inspect.getsource(cls)])
+    except (OSError, TypeError):
+        return f"{_SESSION} {id(cls)}"
 
 
 @contextlib.contextmanager

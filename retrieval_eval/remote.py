@@ -62,11 +62,9 @@ def open_store(place: str | Path | None = None) -> Store:
     place = place or os.environ.get(VARIABLE) or None
     if place is None:
         return Store.default()
-    if isinstance(place, Path):
+    if isinstance(place, Path) or not is_url(place):
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
-            raise InputError(f"{place}: is a URL made into a path; give it as text")
-        return Store(place)
-    if not is_url(place):
+            raise InputError(f"{place}: is neither a folder nor a URL, which has '://' and is text")
         return Store(Path(place))
     store = RemoteStore(place)
     store.objects.open()  # an unknown protocol shows now, not after an hour's work
@@ -196,6 +194,9 @@ class RemoteStore(Store):
                 folder = self._fetch(kind, key, pointer)
             except InputError:
                 return None
+            target = self.root / kind / key
+            if target.is_dir():
+                self.report(f"{target}: was damaged since it was made, and is fetched again")
             return self._move_in(kind, key, folder, fresh=False)
 
     def uploads(self) -> Iterator[Upload]:
@@ -252,7 +253,8 @@ class RemoteStore(Store):
         if upload.name:
             self.objects.remove_below(f"{path}/{upload.name}")
 
-    def _share(self, kind: str, found: Artefact) -> None:
+    def share(self, kind: str, found: Artefact) -> None:
+        """Upload what was found here, if it is not at the URL."""
         pointer = self._pointer(kind, found.key)
         if pointer is None or not pointer.readable:
             with self._claimed(kind, found.key):

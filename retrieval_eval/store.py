@@ -227,7 +227,7 @@ class Store:
                     if found is not None:
                         self.remove(found.folder)
                     return self._obtain(Request(kind, key, fields, make, usable, resumable, alone))
-        self._share(kind, found)
+        self.share(kind, found)
         return found
 
     @contextlib.contextmanager
@@ -265,7 +265,7 @@ class Store:
         with locked(path) as alone:
             yield alone
 
-    def _share(self, kind: str, found: Artefact) -> None:
+    def share(self, kind: str, found: Artefact) -> None:
         """Let others find what was found here; here, they do."""
 
     def _obtain(self, request: Request) -> Artefact:

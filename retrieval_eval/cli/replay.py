@@ -92,7 +92,10 @@ def _print(found: Replay) -> None:
     differing = [one.name for one in found.figures if one.verdict == "differs"]
     unjudged = [one.name for one in found.figures if one.verdict == "not judged"]
     if unjudged:
-        say(f"not judged, since a machine was noisy or is another one: {', '.join(unjudged)}")
+        say(
+            "not judged, since a machine was noisy or is another one, or since they never are: "
+            f"{', '.join(unjudged)}"
+        )
     say(f"differs: {', '.join(differing)}" if differing else "every figure that was judged holds")
 
 

@@ -46,13 +46,16 @@ def run(
         typer.Option(min=1, help="Untimed jobs at once on this machine [its cores, at most 8]."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option(help="Print the rows, the jobs and what they take; do no work.")
+        bool,
+        typer.Option(help="Load the datasets, print rows, jobs and what they take; do no more."),
     ] = False,
 ) -> int:
     """Run a whole sweep, or go on with one that was stopped, and print its leaderboard."""
+    from retrieval_eval.executors import executor_kind
     from retrieval_eval.remote import open_store
     from retrieval_eval.sweep.config import Sweep, SweepError, open_sweep
     from retrieval_eval.sweep.interrupt import ends_promptly
+    from retrieval_eval.sweep.results import check_target
     from retrieval_eval.sweep.status import mark_stopped, status_path
 
     sweep, document = open_sweep(config, set_ or (), Sweep)
@@ -60,6 +63,8 @@ def run(
     store = open_store(cache)
     try:
         if dry_run:
+            check_target(folder)
+            executor_kind(executor)
             return _preview(sweep, store, skip_unavailable=skip_unavailable)
         with ends_promptly(partial(mark_stopped, status_path(folder), "interrupted")):
             results = sweep.run(

@@ -120,6 +120,7 @@ class ModelEncoder(Encoder):
     """
 
     requires: ClassVar[dict[str, str]] = {"sentence_transformers": "sentence-transformers"}
+    libraries: ClassVar[tuple[str, ...]] = ("sentence_transformers",)
     distributions: ClassVar[tuple[str, ...]] = ("sentence-transformers", "transformers", "torch")
     batch_texts: int = CPU_WINDOW
     _library_class: ClassVar[str]

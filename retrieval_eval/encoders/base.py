@@ -44,6 +44,8 @@ class Encoder(ABC):
         Frozen dataclass of its parameters.
     requires : mapping of str to str
         Import name of each optional library, and the extra that installs it.
+    libraries : tuple of str
+        Import names of libraries that do the work, so that loading them is not timed.
     distributions : tuple of str
         Distributions whose versions can change the vectors; part of the cache key.
     recipe : int
@@ -68,6 +70,7 @@ class Encoder(ABC):
     name: ClassVar[str]
     Parameters: ClassVar[type[Any]] = NoParameters
     requires: ClassVar[Mapping[str, str]] = {}
+    libraries: ClassVar[tuple[str, ...]] = ()
     distributions: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[int] = 1
     needs_fit: bool = False

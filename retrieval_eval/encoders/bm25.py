@@ -109,6 +109,7 @@ class Bm25Encoder(Encoder):
     name: ClassVar[str] = "bm25"
     Parameters: ClassVar[type[Any]] = Bm25Parameters
     requires: ClassVar[dict[str, str]] = {"bm25s": "bm25", "Stemmer": "bm25"}
+    libraries: ClassVar[tuple[str, ...]] = ("bm25s",)
     distributions: ClassVar[tuple[str, ...]] = ("bm25s", "PyStemmer", "numpy", "scipy")
     needs_fit: bool = True
     sparse: ClassVar[bool] = True

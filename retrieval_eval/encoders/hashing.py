@@ -60,6 +60,7 @@ class HashingEncoder(Encoder):
 
     name: ClassVar[str] = "hashing"
     Parameters: ClassVar[type[Any]] = HashingParameters
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.feature_extraction.text",)
     distributions: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     zero_means_no_match: ClassVar[bool] = True
     batch_texts: int = 1024

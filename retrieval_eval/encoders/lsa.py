@@ -67,6 +67,10 @@ class LsaEncoder(Encoder):
 
     name: ClassVar[str] = "lsa"
     Parameters: ClassVar[type[Any]] = LsaParameters
+    libraries: ClassVar[tuple[str, ...]] = (
+        "sklearn.decomposition",
+        "sklearn.feature_extraction.text",
+    )
     distributions: ClassVar[tuple[str, ...]] = ("scikit-learn", "numpy", "scipy")
     needs_fit: bool = True
     zero_means_no_match: ClassVar[bool] = True

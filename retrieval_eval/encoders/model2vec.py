@@ -78,6 +78,7 @@ class Model2VecEncoder(Encoder):
     name: ClassVar[str] = "model2vec"
     Parameters: ClassVar[type[Any]] = Model2VecParameters
     requires: ClassVar[dict[str, str]] = {"model2vec": "model2vec"}
+    libraries: ClassVar[tuple[str, ...]] = ("model2vec",)
     distributions: ClassVar[tuple[str, ...]] = ("model2vec", "tokenizers", "numpy")
     zero_means_no_match: ClassVar[bool] = True
     batch_texts: int = 1024

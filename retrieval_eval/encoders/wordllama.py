@@ -37,6 +37,7 @@ class WordLlamaEncoder(Encoder):
     name: ClassVar[str] = "wordllama"
     Parameters: ClassVar[type[Any]] = WordLlamaParameters
     requires: ClassVar[dict[str, str]] = {"wordllama": "wordllama"}
+    libraries: ClassVar[tuple[str, ...]] = ("wordllama",)
     distributions: ClassVar[tuple[str, ...]] = ("wordllama", "tokenizers")
     zero_means_no_match: ClassVar[bool] = True
 

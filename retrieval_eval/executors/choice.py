@@ -10,9 +10,28 @@ from retrieval_eval.executors.local import LocalExecutor
 from retrieval_eval.store import Store
 from retrieval_eval.timing import machine
 
-__all__ = ["open_executor"]
+__all__ = ["executor_kind", "open_executor"]
 
 _MOST_JOBS = 8
+
+
+def executor_kind(name: str) -> tuple[str, str | None]:
+    """Split the name of an executor into its kind and an address.
+
+    Raises
+    ------
+    InputError
+        If there is no such executor.
+
+    Examples
+    --------
+    >>> executor_kind("ray:10.0.0.1:6379")
+    ('ray', '10.0.0.1:6379')
+    """
+    kind, _, address = name.partition(":")
+    if kind not in ("local", "ray") or (kind == "local" and address):
+        raise unknown_name("executor", name, ["local", "ray", "ray:HOST:PORT"])
+    return kind, address or None
 
 
 def open_executor(
@@ -53,8 +72,8 @@ def open_executor(
     MissingExtraError
         If a library is not installed.
     """
-    kind, _, address = name.partition(":")
-    if kind == "local" and not address:
+    kind, address = executor_kind(name)
+    if kind == "local":
         return LocalExecutor(
             store,
             jobs=jobs or max(1, min(_MOST_JOBS, machine()["cores"] or 1)),
@@ -62,15 +81,13 @@ def open_executor(
             seconds=seconds,
             memory_bytes=memory_bytes,
         )
-    if kind == "ray":
-        from retrieval_eval.executors.ray import RayExecutor
+    from retrieval_eval.executors.ray import RayExecutor
 
-        return RayExecutor(
-            store,
-            address=address or None,
-            timed=timed,
-            seconds=seconds,
-            memory_bytes=memory_bytes,
-            say=say,
-        )
-    raise unknown_name("executor", name, ["local", "ray"])
+    return RayExecutor(
+        store,
+        address=address,
+        timed=timed,
+        seconds=seconds,
+        memory_bytes=memory_bytes,
+        say=say,
+    )

@@ -7,9 +7,11 @@ import pickle
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
+from typing import Any
 
 from retrieval_eval.errors import RetrievalEvalError
 from retrieval_eval.executors.base import Executor, News
+from retrieval_eval.indexes import Index
 from retrieval_eval.isolation import ChildError, Returned, Worker, machine_memory, tell
 from retrieval_eval.pipeline.jobs import Bench, Job
 from retrieval_eval.store import Artefact, Store
@@ -37,8 +39,8 @@ class LocalExecutor(Executor):
     seconds : float or None
         Limit of time for a job that is `limited`.
     memory_bytes : int or None
-        Anonymous memory that one child may take. None: nine tenths of the machine's, shared by
-        those that may be under way at once.
+        Anonymous memory that one child may take. None: nine tenths of the machine's. If all
+        together take more than that, the largest is ended.
 
     Examples
     --------
@@ -92,9 +94,7 @@ class LocalExecutor(Executor):
         number = 0 if encodes else next(free)
         worker = self._workers[number]
         worker.seconds = self._seconds if job.limited else None
-        worker.memory_bytes = self._memory_bytes or machine_memory() // (
-            1 if _alone(job) else self._jobs
-        )
+        worker.memory_bytes = self._memory_bytes or machine_memory()
         try:
             worker.start(work, (job, self._store, dict(inputs)))
         except ChildError as error:
@@ -128,6 +128,7 @@ class LocalExecutor(Executor):
             wait([one for one in answers if one is not None], left)
             for number in tuple(self._busy):
                 self._ask(number)
+            self._relieve()
             if time.monotonic() >= until:
                 break
         said, self._said = self._said, []
@@ -147,6 +148,18 @@ class LocalExecutor(Executor):
         except (RetrievalEvalError, ChildError) as error:
             self._encoding = self._encoding and number != 0
             self._end(number, failure_of(job, error))
+
+    def _relieve(self) -> None:
+        """End the largest child if all together take more memory than the machine can spare."""
+        used = {number: self._workers[number].used_bytes() for number in self._busy}
+        if len(used) > 1 and sum(used.values()) > machine_memory():
+            number = max(used, key=lambda one: used[one])
+            self._workers[number].kill()
+            failure = (
+                f"was stopped with {used[number] / 1e9:.3g} GB of memory, the most of {len(used)} "
+                f"jobs at once that had {sum(used.values()) / 1e9:.3g} GB: try fewer (--jobs 1)"
+            )
+            self._end(number, News(self._busy[number], failure=failure))
 
     def close(self, *, kill: bool) -> None:
         """End the children."""
@@ -192,9 +205,12 @@ def failure_of(job: Job, error: Exception) -> News:
 
 def _interactive(job: Job) -> bool:
     """Whether the job is made of what an interactive session defines: no child can import that."""
-    values = vars(job).values()
-    kinds = (value if isinstance(value, type) else type(value) for value in values)
-    return any(cls.__module__ == "__main__" for cls in kinds)
+    kinds: list[type[Any]] = []
+    for value in vars(job).values():
+        kinds.append(value if isinstance(value, type) else type(value))
+        if isinstance(value, Index):
+            kinds += value.classes()
+    return any(base.__module__ == "__main__" for cls in kinds for base in cls.__mro__)
 
 
 def _alone(job: Job) -> bool:

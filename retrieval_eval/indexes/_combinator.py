@@ -92,6 +92,10 @@ class Combinator(Index):
         whole: Entry = {backend: asdict(self.inner.parameters)}
         self.parameters = replace(self.parameters, index=whole)
 
+    def classes(self) -> tuple[type[Index], ...]:
+        """Return its class, and those of indexes inside it."""
+        return (type(self), *self.inner.classes())
+
     def _make_inner(self) -> Index:
         inner = self._inner_class(
             metric=self._inner_metric(),

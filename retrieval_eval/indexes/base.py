@@ -259,6 +259,10 @@ class Index(ABC):
             **asdict(self.parameters),
         }
 
+    def classes(self) -> tuple[type[Index], ...]:
+        """Return its class, and those of indexes inside it."""
+        return (type(self),)
+
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that can change the result."""
         return library_versions(*self.distributions)

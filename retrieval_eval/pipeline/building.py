@@ -16,12 +16,15 @@ from retrieval_eval.pipeline.memory import peak_memory
 from retrieval_eval.pipeline.shards import read_embeddings
 from retrieval_eval.plugins import own_code
 from retrieval_eval.store import Artefact, digest, fold_digests
-from retrieval_eval.timing import OtherWork
+from retrieval_eval.timing import OtherWork, noise
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Attributes", "BuildJob", "Built"]
+
+_RECIPE = 1
+"""Raised whenever something else is recorded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +43,8 @@ class Built:
         Peak memory of a fresh process that searches it; None where that says nothing.
     message : str
         What could not be measured, and why; else empty.
-    other_cores : float or None
-        How many cores others kept busy meanwhile; None where that is unknown.
+    noise : str or None
+        What may have spoiled the timing; None if nothing was timed.
     """
 
     build_s: float | None
@@ -49,7 +52,7 @@ class Built:
     size_bytes: int
     peak_rss_bytes: int | None
     message: str
-    other_cores: float | None
+    noise: str | None
 
     @classmethod
     def of(cls, artefact: Artefact) -> Built:
@@ -115,11 +118,12 @@ class BuildJob(Job):
             "documents": self.needs["documents"].key,
             "index": index.identity(),
             "class": f"{type(index).__module__}:{type(index).__qualname__}",
-            "code": own_code(type(index)),
+            "code": own_code(*index.classes()),
             "threads": index.threads,
             "attributes": None if self.attributes is None else self.attributes.fingerprint,
             "memory": self.memory,
             "versions": index.versions(),
+            "recipe": _RECIPE,
             "machine": dict(self.machine) if self.timed else None,
             "retrieval_eval": __version__,
         }
@@ -166,7 +170,7 @@ class BuildJob(Job):
             "size_bytes": size,
             "peak_rss_bytes": peak,
             "message": reason,
-            "other_cores": others.cores if self.timed and fresh.in_process else None,
+            "noise": noise(others.cores if fresh.in_process else None) if self.timed else None,
         }
 
     def usable(self, folder: Path, facts: Mapping[str, Any]) -> bool:

@@ -29,12 +29,12 @@ class CombinedRun:
     ----------
     facts : mapping
         What the combiner chose or measured, such as tuned weights.
-    seconds : float
-        What combining all queries took, when it was done.
+    seconds : float or None
+        What combining all queries took, when it was done; None if other jobs may have run beside.
     """
 
     facts: Mapping[str, Any]
-    seconds: float
+    seconds: float | None
 
     @classmethod
     def of(cls, artefact: Artefact) -> CombinedRun:
@@ -116,4 +116,4 @@ class CombineJob(Job):
         combined = self.combiner.combine(runs, context)
         seconds = perf_counter() - began
         combined.run.to_file(folder / RUN_FILE)
-        return {"facts": combined.facts, "seconds": seconds}
+        return {"facts": combined.facts, "seconds": seconds if self.timed else None}

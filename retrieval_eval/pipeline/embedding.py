@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -161,6 +162,8 @@ class EncodeJob(Job):
             fitted: Encoder = bench.keep("encoder", key, lambda: self.encoder.fit(self.corpus))
             return fitted
 
+        for name in self.encoder.libraries:
+            importlib.import_module(name)
         if self.side == "query":
             ready()  # fitting is part of encoding the documents
         rows = Growing(folder, len(self.texts), self.stored, self.encoder.commit_s)

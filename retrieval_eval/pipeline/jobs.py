@@ -189,7 +189,10 @@ class Job(ABC):
     def find(self, store: Store) -> Artefact | None:
         """Return the result if it is in the store, undamaged and usable."""
         found = store.find(self.folder, self.fields)
-        return found if found is not None and self.usable(found.folder, found.meta) else None
+        if found is None or not self.usable(found.folder, found.meta):
+            return None
+        store.share(self.folder, found)
+        return found
 
     def run(
         self,

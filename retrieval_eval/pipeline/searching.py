@@ -25,12 +25,13 @@ from retrieval_eval.timing import (
     ThreadLimit,
     TimingOptions,
     hardware,
+    noise,
     time_search,
 )
 
 __all__ = ["SearchJob", "Searched"]
 
-_RECIPE = 2
+_RECIPE = 3
 """Raised whenever something else is recorded."""
 
 
@@ -54,6 +55,8 @@ class Searched:
         Of the machine's last minute before that.
     other_cores : float or None
         How many cores others kept busy meanwhile; None where that is unknown.
+    noise : str or None
+        What may have spoiled the timing; None if nothing was timed.
     """
 
     neighbour_recall: float | None
@@ -63,6 +66,7 @@ class Searched:
     measured: str | None
     load_average: float | None
     other_cores: float | None
+    noise: str | None
 
     @classmethod
     def of(cls, artefact: Artefact) -> Searched:
@@ -76,6 +80,7 @@ class Searched:
             meta["measured"],
             meta["load_average"],
             meta["other_cores"],
+            meta["noise"],
         )
 
 
@@ -194,6 +199,8 @@ class SearchJob(Job):
         np.save(folder / "ids.npy", hits.ids)
         np.save(folder / "scores.npy", hits.scores)
         known = recall[~np.isnan(recall)]
+        # A server's own work would count as that of others.
+        seen = others.cores if index.in_process else None
         return {
             "neighbour_recall": float(known.mean()) if len(known) else None,
             "times": None if times is None else asdict(times),
@@ -201,6 +208,6 @@ class SearchJob(Job):
             "filtering": None if where is None else index.filtering,
             "measured": None if times is None else datetime.now(UTC).isoformat(timespec="seconds"),
             "load_average": load[0] if load and times is not None else None,
-            # A server's own work would count as that of others.
-            "other_cores": others.cores if index.in_process else None,
+            "other_cores": seen,
+            "noise": None if times is None else noise(seen, times.spread),
         }

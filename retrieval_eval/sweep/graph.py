@@ -181,7 +181,7 @@ class _Jobs:
                 stored=sweep.embeddings,
                 identity=choice.identity,
                 label=label,
-                timed=sweep.timing is not None,
+                timed=True,
             )
         )
         self.size = Size(
@@ -287,7 +287,7 @@ class _Jobs:
             label=f"{row.dataset.name}, {row.encoder_label} | {row.shown}",
             size=Size(queries=len(row.dataset.query_ids)),
             needs={str(number): self.rows[part].run for number, part in enumerate(row.parts)},
-            timed=True,
+            timed=self.plan.sweep.timing is not None,
             dataset=row.dataset,
             combiner=row.choice.combiner,
             identity=row.choice.identity,

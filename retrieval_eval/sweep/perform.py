@@ -58,12 +58,12 @@ class Performance:
 
 
 def job_counts(graph: Graph, done: Mapping[Job, Done]) -> dict[str, dict[str, int]]:
-    """Count the jobs of each kind: how many there were, found in the store, and failed."""
+    """Count the jobs of each kind: how many there were, and how they ended."""
     counts: dict[str, dict[str, int]] = {}
     for job in graph.jobs:
-        count = counts.setdefault(job.kind, {"jobs": 0, "found": 0, "failed": 0})
+        count = counts.setdefault(
+            job.kind, {"jobs": 0, "done": 0, "cached": 0, "failed": 0, "skipped": 0}
+        )
         count["jobs"] += 1
-        artefact = done[job].artefact
-        count["found"] += artefact is not None and not artefact.fresh
-        count["failed"] += artefact is None
+        count[done[job].outcome] += 1
     return counts

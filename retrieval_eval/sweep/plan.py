@@ -250,7 +250,7 @@ def _row(
         "setting": setting,
         "embeddings": "float32" if encoder.encoder.sparse else sweep.embeddings,
         "k": sweep.k,
-        "code": [own_code(type(encoder.encoder)), own_code(type(index.index))],
+        "code": [own_code(type(encoder.encoder)), own_code(*index.index.classes())],
         "labels": [dataset.name, encoder.label, index.name],
         "filter": None if view.where is None else view.where.as_mapping(),
         "passes": None if view.mask is None else fold_digests([np.packbits(view.mask).tobytes()]),

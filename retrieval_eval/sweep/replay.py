@@ -29,13 +29,18 @@ from retrieval_eval.timing import library_versions
 __all__ = ["Figure", "Replay", "replay"]
 
 _SAME = 1e-9  # of scores between 0 and 1: what adding up in another order may change
-_TIMES = 1.5  # a timing holds within this factor
+_TIMES = 2.0  # a timing holds within this factor
 _MEMORY = 1.1
-_TIMINGS = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "qps", "build_s", "train_s")
-_UNWATCHED = ("encode_documents_s", "encode_queries_s", "combine_s")  # was it noisy? unknown
+_SHORT_S = 0.1  # a build is timed once, so one that is over sooner says little
+_TIMINGS = ("latency_p50_s", "qps", "build_s", "train_s")
+_NEVER = ("latency_p95_s", "latency_p99_s", "encode_documents_s", "encode_queries_s", "combine_s")
+"""Timings that are not judged: the rare slow calls, and those of which noise is not watched."""
 _FROM = {
     "encode": ("encode_documents_s", "encode_queries_s"),
-    "build": ("build_s", "train_s", "size_bytes", "peak_rss_bytes"),
+    "build": (
+        *("build_s", "train_s", "size_bytes", "peak_rss_bytes"),
+        *("build_s_seeds_lowest", "build_s_seeds_highest"),
+    ),
 }
 """Figures that a job measures: not judged again where its result is taken over."""
 
@@ -56,9 +61,9 @@ class Figure:
     then, now : object
         Its values; None for unmeasured.
     verdict : {'holds', 'differs', 'not judged'}
-        Scores and counts hold if they are equal to 1e-9; timings within a factor of 1.5, memory
-        within one of 1.1. Timings of a noisy or of another machine are not judged, nor those of
-        encoding and combining.
+        Scores and counts hold if they are equal to 1e-9; timings within a factor of 2, memory
+        within one of 1.1. Timings of a noisy or of another machine are not judged, nor ever those
+        of encoding and combining, builds below 0.1 s, and latencies beyond the median.
     """
 
     name: str
@@ -110,8 +115,8 @@ def replay(
         The beginning of a row's id, or ``ENCODER | CONFIGURATION`` as tables show it, with
         ``DATASET, `` before it where there are several.
     store : Store
-        Where results of what comes before `start` may be taken from; nothing is written to it but
-        what is missing there.
+        Where results of what comes before `start` are taken from, as far as they are there; what
+        is missing is done again. Only a dataset may be added to it.
     start : {'search', 'build', 'encode'}
         Where to begin anew. Encoding may take hours, or cost money.
     progress : bool
@@ -229,7 +234,8 @@ def _figures(
         if not numeric or isinstance(value, bool) or name in _CIRCUMSTANCES:
             continue
         timed = name in _TIMINGS or name.startswith("build_s_")
-        if name in _UNWATCHED or (timed and (noisy or not same_machine)):
+        short = name.startswith(("build_s", "train_s")) and max(old or 0, value or 0) < _SHORT_S
+        if name in _NEVER or short or (timed and (noisy or not same_machine)):
             yield Figure(name, old, value, "not judged")
             continue
         factor = _TIMES if timed else _MEMORY if name == "peak_rss_bytes" else 1.0

@@ -24,7 +24,6 @@ from retrieval_eval.sweep.compare import RowPair
 from retrieval_eval.sweep.execute import Outcome
 from retrieval_eval.sweep.plan import Plan
 from retrieval_eval.sweep.rows import Row
-from retrieval_eval.timing import noise
 
 if TYPE_CHECKING:
     import polars as pl
@@ -389,11 +388,7 @@ def row_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 def _noise(searched: Searched, built: Built) -> str:
     """Say what may have spoiled a row's timings; nothing if nothing is known to have."""
-    spread = searched.times.spread if searched.times else None
-    parts = {
-        "searching": noise(searched.other_cores, spread),
-        "building": noise(built.other_cores),
-    }
+    parts = {"searching": searched.noise, "building": built.noise}
     return "; ".join(f"{what}: {text}" for what, text in parts.items() if text)
 
 

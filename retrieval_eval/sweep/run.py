@@ -135,7 +135,11 @@ def run_sweep(
         facts = _facts(plan, at_work.machine)
         if tuning:
             facts = {**facts, "asked": asked.model_dump(mode="json"), "tuning": tuning}
-        results = _run(plan, facts, work, folder, damage)
+        try:
+            results = _run(plan, facts, work, folder, damage)
+        except Exception as error:
+            status.mark_stopped(status.status_path(folder), str(error))
+            raise
         status.remove(status.status_path(folder))
         return results
 
@@ -161,6 +165,11 @@ def _run(
         raise RetrievalEvalError(f"no row of the sweep could be run: {reasons}")
     comparisons = compare_rows(plan, outcomes)
     notes = [*plan.notes(), *damage]
+    notes += [
+        f"{one['dataset']}, {one['encoder']}: no trial of {one['entry']} kept the goal's bounds"
+        for one in facts.get("tuning", ())
+        if one["best"] is None
+    ]
     notes += [note for _, _, one in comparisons for note in one.cautions]
     manifest = {
         "format": FORMAT,
@@ -175,7 +184,7 @@ def _run(
         "reference": plan.reference,
         "families": {dataset: one.family for dataset, _, one in comparisons},
         "rows": {status: statuses.count(status) for status in ("ok", "skipped", "failed")},
-        "notes": notes,
+        "notes": list(dict.fromkeys(notes)),
     }
     health = find_all_health(graph, done)
     moved = write_results(folder, plan, outcomes, comparisons, manifest, health)

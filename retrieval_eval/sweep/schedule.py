@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from retrieval_eval.executors import Executor, News
 from retrieval_eval.executors.local import failure_of
@@ -26,10 +26,13 @@ class Done:
         Its result; None if it failed.
     failure : str
         How it failed, or what it needed; else empty.
+    outcome : {'done', 'cached', 'failed', 'skipped'}
+        Done in this run, found in the store, failed, or not tried since what it needed failed.
     """
 
     artefact: Artefact | None = None
     failure: str = ""
+    outcome: Outcome = "done"
 
 
 def run_jobs(
@@ -68,7 +71,8 @@ def run_jobs(
     for job in state.jobs:
         found = job.find(store)
         if found is not None:
-            state.end(job, Done(found), "cached")
+            state.end(job, Done(found, outcome="cached"))
+        watch.tick()
     while len(state.done) < len(state.jobs):
         state.start_what_can()
         for one in executor.news(_TICK_S):
@@ -95,19 +99,19 @@ class _State:
                 self.users[need].append(job)
         self.ready = {job for job in self.jobs if not job.needs}
 
-    def end(self, job: Job, done: Done, outcome: Outcome) -> None:
+    def end(self, job: Job, done: Done) -> None:
         """Note how a job ended, and what can be done now, or never."""
         self.done[job] = done
         self.ready.discard(job)
         self.under_way.discard(job)
-        self.watch.finished(self.numbers[job], outcome, done.failure)
+        self.watch.finished(self.numbers[job], done.outcome, done.failure)
         if done.artefact is not None:
             self.check(job, done.artefact)
         for user in self.users[job]:
             if user in self.done:
                 continue
             if done.failure:
-                self.end(user, done, "skipped")
+                self.end(user, replace(done, outcome="skipped"))
             elif all(need in self.done for need in user.needs.values()):
                 self.ready.add(user)
 
@@ -143,6 +147,6 @@ class _State:
         if news.error is not None:
             raise news.error
         if news.artefact is not None:
-            self.end(news.job, Done(news.artefact), "done" if news.artefact.fresh else "cached")
+            self.end(news.job, Done(news.artefact))
         elif news.failure is not None:
-            self.end(news.job, Done(failure=news.failure), "failed")
+            self.end(news.job, Done(failure=news.failure, outcome="failed"))

@@ -68,7 +68,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     [
         ("crash", r"was ended by SIGSEGV; its last words: Fatal Python error: Segmentation fault"),
         ("hang", r"was stopped after 1 s, its limit of time"),
-        ("flood", r"was stopped with 0\.\d GB of memory: its limit is 0\.4 GB"),
+        ("flood", r"was stopped with 0\.\d+ GB of memory: its limit is 0\.4 GB"),
         ("fail", r"KeyError: 'x' \(fail, line \d+\)"),
         ("leave", r"ended its process with code 3; its last words: a last word"),
     ],
@@ -98,3 +98,40 @@ def test_one_child_does_all_work_and_is_gone_afterwards(jobs: object) -> None:
 
 def test_closing_a_worker_that_never_worked_does_nothing() -> None:
     Worker().close()
+
+
+def test_a_child_finds_what_its_parent_finds_and_the_working_folder_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, working = tmp_path / "beside", tmp_path / "working"
+    for folder in (beside, working):
+        folder.mkdir()
+        (folder / "own_of_test.py").write_text(f"def where(): return {folder.name!r}")
+    (working / "only_of_test.py").write_text("def where(): return 'only'")
+    (working / "numpy.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(beside)
+    monkeypatch.chdir(working)
+    asked = "import numpy.linalg, only_of_test, own_of_test"
+    with Worker() as worker:
+        worker.run(exec, f"{asked}; assert own_of_test.where() == 'beside'")
+        worker.run(exec, f"{asked}; assert only_of_test.where() == 'only'")
+        with pytest.raises(ChildError, match="AssertionError"):
+            worker.run(exec, f"{asked}; assert own_of_test.where() == 'working'")
+
+
+def test_a_child_that_cannot_be_started_is_a_failure_of_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.executable", "/there/is/no/such/python")
+    with Worker() as worker, pytest.raises(ChildError, match="no child process could be started"):
+        worker.run(abs, -1)
+
+
+def test_a_child_that_dies_between_two_looks_is_noticed(jobs: object) -> None:
+    import time
+
+    with Worker() as worker:
+        worker.start(jobs.crash)  # type: ignore[attr-defined] (made by the fixture)
+        time.sleep(3)
+        with pytest.raises(ChildError, match="SIGSEGV"):
+            worker.poll(10.0)

@@ -721,7 +721,7 @@ def test_a_path_is_a_store_and_a_url_a_remote_one(
         ("simplecache::memory://x", "chained URLs cannot be used"),
         ("memory://", "must name a bucket or a folder"),
         ("file://relative", "must name a bucket or a folder"),
-        (Path("s3://bucket/prefix"), "give it as text"),
+        (Path("s3://bucket/prefix"), "is neither a folder nor a URL"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_why(place: str | Path, message: str, cli: Cli) -> None:

@@ -39,6 +39,7 @@ class Work(Job):
 
     does: str = "sleep"
     log: str = ""
+    memory: int = 0
 
     def decides(self):
         return {"label": self.label}
@@ -49,6 +50,7 @@ class Work(Job):
 
     def make(self, folder, inputs, bench, told):
         self.note("begin")
+        held = bytearray(b"1") * self.memory
         if self.does == "crash":
             ctypes.string_at(0)
         if self.does == "raise":
@@ -245,3 +247,22 @@ def test_a_damaged_artefact_is_made_again_in_the_child_and_said_once(
 def test_an_unknown_executor_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="Did you mean 'local'"):
         open_executor("locla", store)
+
+
+def test_of_several_jobs_that_take_too_much_memory_together_the_largest_is_ended(
+    jobs: ModuleType, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval_eval.executors.local.machine_memory", lambda: 500_000_000)
+    log = tmp_path / "log"
+    hungry = [
+        jobs.Work(label=label, log=str(log), does="meet end", memory=size)
+        for label, size in (("small", 100_000_000), ("large", 450_000_000))
+    ]
+    other = jobs.Work(label="other", log=str(log), needs={"a": hungry[1]})
+    ends = jobs.Work(label="ends", log=str(log))
+    done = perform([*hungry, other, ends], store, jobs=3, memory_bytes=10**10)
+    assert "GB of memory, the most of 3 jobs at once that had 0." in done[1].failure
+    assert "--jobs 1" in done[1].failure
+    assert done[2].outcome == "skipped"
+    assert done[0].artefact is not None
+    assert done[3].artefact is not None

@@ -159,7 +159,7 @@ def test_without_timing_nothing_is_timed_and_one_thread_builds(
     graph_of: Callable[..., Graph],
 ) -> None:
     graph = graph_of(timing="none")
-    assert not any(job.timed for job in graph.jobs)
+    assert {job.kind for job in graph.jobs if job.timed} == {"encode"}  # it runs alone anyhow
     assert all(job.index.threads == 1 for job in graph.jobs if isinstance(job, BuildJob))
     timed = {job.kind for job in graph_of().jobs if job.timed}
     assert timed == {"encode", "build", "search"}
@@ -181,3 +181,25 @@ def test_what_only_encoding_shows_is_refused_as_soon_as_it_does(
     artefact.meta["shape"][1] = 7
     with pytest.raises(InputError, match="m"):
         graph.check(job, artefact)
+
+
+def test_an_edit_of_an_index_inside_another_one_shows_in_its_key(
+    graph_of: Callable[..., Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        "from retrieval_eval.indexes.flat import FlatIndex\nclass Mine(FlatIndex):\n    name = 'm'"
+    )
+    (tmp_path / "inner_of_test.py").write_text(text)
+    inside = [{"refine": {"index": "inner_of_test:Mine"}}, "inner_of_test:Mine"]
+
+    def keys() -> tuple[list[str], list[str]]:
+        graph = graph_of(indexes=inside)
+        builds = [job.key for job in graph.jobs if isinstance(job, BuildJob)]
+        return builds, [row.row_id for row in graph.plan.rows]
+
+    before = keys()
+    assert keys() == before
+    (tmp_path / "inner_of_test.py").write_text(f"{text}\n    # edited")
+    after = keys()
+    assert all(not set(one) & set(other) for one, other in zip(before, after, strict=True))

@@ -111,7 +111,8 @@ def test_timings_of_a_noisy_or_another_machine_are_not_judged(
 def test_a_timing_beyond_the_factor_differs(
     finished: Results, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval_eval.sweep.results.noise", lambda *_: "")
+    monkeypatch.setattr("retrieval_eval.pipeline.searching.noise", lambda *_: "")
+    monkeypatch.setattr("retrieval_eval.pipeline.building.noise", lambda *_: "")
     change(finished, "results", "noise", pl.lit(""))
     change(finished, "results", "qps", pl.col("qps") * 100)
     assert verdicts(again(finished, "hashing | flat", store))["qps"] == "differs"

@@ -78,9 +78,10 @@ def test_without_timing_no_cost_is_written(finished: Results) -> None:
     if finished.manifest["sweep"]["timing"] is not None:
         pytest.skip("this one is timed")
     rows = finished.rows.filter(pl.col("index") == "flat")
-    costs = ["latency_p50_s", "qps", "build_s", "peak_rss_bytes", "encode_documents_s", "noise"]
+    costs = ["latency_p50_s", "qps", "build_s", "peak_rss_bytes", "measured", "noise"]
     assert rows.select(costs).null_count().row(0) == (len(rows),) * len(costs)
     assert rows["nDCG@10"].null_count() == 0
+    assert finished.rows["combine_s"].null_count() == finished.rows.height
 
 
 def test_tables_come_as_pandas_frames_too(finished: Results) -> None:

@@ -64,6 +64,7 @@ def test_nothing_that_keeps_the_bounds_leaves_the_other_indexes(
     results = run_sweep(sweep_of(tune=tune), out=tmp_path / "out", store=store, progress=False)
     assert results.rows["configuration"].to_list() == ["flat"]
     assert results.manifest["tuning"][0]["best"] is None
+    assert [note for note in results.manifest["notes"] if "kept the goal's bounds" in note]
     with pytest.raises(InputError, match="no trial keeps the bounds of the goal"):
         run_sweep(
             sweep_of(tune=tune, indexes=[RANGED]),

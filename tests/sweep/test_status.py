@@ -383,6 +383,23 @@ def test_the_results_of_a_real_sweep_are_found(
     assert not status_path(Path("results") / "tiny-sweep").exists()
 
 
+def test_a_sweep_of_which_no_row_could_be_run_says_why_it_stopped(
+    cli: Cli, tiny: Path, settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "no_luck.py").write_text(
+        "from retrieval_eval.indexes.flat import FlatIndex\n"
+        "class Bad(FlatIndex):\n    name = 'bad'\n"
+        "    def _build(self, vectors):\n        raise RuntimeError('no luck')\n"
+    )
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(json.dumps(settings(tiny, indexes=["no_luck:Bad"])))
+    assert cli("run", sweep)[0] == 2
+    code, out, _ = cli("status", Path("results") / "tiny-sweep")
+    assert code == 3
+    assert "stopped" in out
+    assert "no luck" in out
+
+
 def test_durations_are_rounded_up() -> None:
     assert [lasting(s) for s in (59.2, 60, 3599.5, 86399)] == [
         "1 min 00 s",
