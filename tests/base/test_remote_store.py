@@ -96,6 +96,31 @@ def below(folder: Path) -> dict[str, bytes]:
 # what one machine made, the other has
 
 
+def test_what_a_sweep_finds_on_its_machine_alone_is_uploaded_then(machines: list[Machine]) -> None:
+    from retrieval_eval.pipeline import HealthJob
+
+    one, other = machines
+    job = HealthJob(label="a job", needs={}, seed=1)
+    object.__setattr__(job, "fields", FIELDS)
+    Store(one.store.root).get_or_make("health", FIELDS, Maker())
+    assert there(one.store) == {}
+    assert job.find(one.store) is not None
+    assert job.find(other.store) is not None
+
+
+def test_a_damaged_copy_is_fetched_again_and_that_is_said_once(machines: list[Machine]) -> None:
+    one, other = machines
+    one.ask(Maker())
+    found = other.ask()
+    (found.folder / "answer.txt").write_text("forty-tvo", encoding="utf-8")
+    for _ in range(2):
+        again = other.store.find("answers", FIELDS)
+        assert again is not None
+        assert (again.folder / "answer.txt").read_text(encoding="utf-8") == "forty-two"
+    assert len(other.said) == 1
+    assert "fetched again" in other.said[0]
+
+
 def test_what_one_machine_made_another_finds_with_every_byte(machines: list[Machine]) -> None:
     one, other = machines
     made = one.ask(Maker())
