@@ -128,10 +128,8 @@ def test_a_child_that_cannot_be_started_is_a_failure_of_the_work(
 
 
 def test_a_child_that_dies_between_two_looks_is_noticed(jobs: object) -> None:
-
     with Worker() as worker:
         worker.start(jobs.crash)  # type: ignore[attr-defined] (made by the fixture)
-        time.sleep(3)
         worker._process.wait(30)  # type: ignore[union-attr] (it has just been started)
         with pytest.raises(ChildError, match="SIGSEGV"):
             worker.poll(10.0)
