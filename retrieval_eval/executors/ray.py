@@ -288,9 +288,9 @@ class RayExecutor(Executor):
         """Begin a job on the machine that suits it best."""
         import ray
 
-        portable = None if is_shared(self._store) else getattr(job, "portable", None)
+        sendable = job if is_shared(self._store) else job.portable()
         try:
-            sent = ray.cloudpickle.dumps(job if portable is None else portable())
+            sent = ray.cloudpickle.dumps(sendable)
         except Exception as error:  # noqa: BLE001 (whatever pickling a library's object raises)
             message = f"cannot be sent to another machine: {type(error).__name__}: {error}"
             self._said.append(News(job, failure=message))

@@ -174,6 +174,12 @@ class EncodeJob(Job):
         if self.queries is not None:
             self.queries.run(store, {}, bench)
 
+    def portable(self) -> EncodeJob:
+        """Return the same job with its texts in memory; vectors in files stay files."""
+        queries = None if self.queries is None else self.queries.portable()
+        texts, corpus = list(self.texts), list(self.corpus)
+        return replace(self, texts=texts, corpus=corpus, queries=queries)
+
     def in_parts(self, parts: int) -> EncodeJob:
         """Return the same job, in so many parts that can be done on different machines.
 

@@ -167,6 +167,10 @@ class Job(ABC):
         """Return what decides how long this takes."""
         return Effort((self.kind,), max(1, self.size.documents + self.size.queries))
 
+    def portable(self) -> Job:
+        """Return the same job without anything that lies on this machine's disk alone."""
+        return self
+
     def usable(self, folder: Path, facts: Mapping[str, Any]) -> bool:
         """Whether an undamaged artefact still serves."""
         return True

@@ -3,7 +3,7 @@
 from retrieval_eval.sweep.config import CompareSection, Sweep, load_sweep
 from retrieval_eval.sweep.plan import make_plan
 from retrieval_eval.sweep.preview import Preview
-from retrieval_eval.sweep.results import Results
+from retrieval_eval.sweep.results import Results, open_results
 from retrieval_eval.sweep.run import run_sweep
 from retrieval_eval.timing import TimingOptions
 
@@ -15,5 +15,6 @@ __all__ = [
     "TimingOptions",
     "load_sweep",
     "make_plan",
+    "open_results",
     "run_sweep",
 ]

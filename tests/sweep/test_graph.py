@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from retrieval_eval.pipeline import BuildJob, EncodeJob, Job, SearchJob
 from retrieval_eval.pipeline.shards import read_embeddings
 from retrieval_eval.sweep.graph import Graph, make_graph
 from retrieval_eval.sweep.plan import make_plan
+from retrieval_eval.texts import Texts, write_texts
 from retrieval_eval.timing import machine
 
 MakeSettings = Callable[..., dict[str, Any]]
@@ -203,3 +206,19 @@ def test_an_edit_of_an_index_inside_another_one_shows_in_its_key(
     (tmp_path / "inner_of_test.py").write_text(f"{text}\n    # edited")
     after = keys()
     assert all(not set(one) & set(other) for one, other in zip(before, after, strict=True))
+
+
+def test_a_job_for_another_machine_carries_its_texts(
+    graph_of: Callable[..., Graph], tmp_path: Path
+) -> None:
+    job = next(one for one in graph_of().jobs if isinstance(one, EncodeJob))
+    kept = tmp_path / "texts"
+    kept.mkdir()
+    write_texts(kept, job.texts)
+    on_disk = replace(job, texts=Texts(kept), corpus=Texts(kept))
+    sent = pickle.dumps(on_disk.portable())
+    shutil.rmtree(kept)
+    there: EncodeJob = pickle.loads(sent)  # noqa: S301 (made here)
+    assert there.key == job.key
+    assert list(there.texts) == list(job.texts)
+    assert there.run(Store(tmp_path / "elsewhere"), {}).meta["shape"] == [60, 8]
