@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,36 @@ MakeSettings = Callable[..., dict[str, Any]]
 INDEXES = ["flat", {"ivf-flat": {"nlist": 4, "search": {"nprobe": [1, 2]}}}]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def finished(tiny: Path, settings: MakeSettings, store: Store, tmp_path: Path) -> Results:
-    combine = [{"rrf": {"of": ["lsa dim=8", "hashing"]}}]
+@pytest.fixture(scope="module")
+def done(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_collection: Callable[..., Path],
+    settings: MakeSettings,
+) -> Path:
+    """A folder with a collection, a store, and the results of a sweep, for all tests."""
+    folder = tmp_path_factory.mktemp("replay")
     sweep = Sweep(
         **settings(
-            tiny, encoders=[{"lsa": {"dim": 8}}, "hashing"], indexes=INDEXES, combine=combine
+            write_collection(folder / "tiny"),
+            encoders=[{"lsa": {"dim": 8}}, "hashing"],
+            indexes=INDEXES,
+            combine=[{"rrf": {"of": ["lsa dim=8", "hashing"]}}],
         )
     )
-    return sweep.run(out=tmp_path / "out", store=store, progress=False)
+    sweep.run(out=folder / "out", store=Store(folder / "store"), progress=False)
+    return folder
+
+
+@pytest.fixture
+def store(done: Path) -> Store:
+    return Store(done / "store")
+
+
+@pytest.fixture
+def finished(done: Path, tmp_path: Path) -> Results:
+    """The results, to be changed as a test likes."""
+    shutil.copytree(done / "out", tmp_path / "out")
+    return open_results(tmp_path / "out")
 
 
 def again(results: Results, row: str, store: Store, **options: Any) -> Replay:
@@ -118,10 +135,13 @@ def test_a_timing_beyond_the_factor_differs(
     assert verdicts(again(finished, "hashing | flat", store))["qps"] == "differs"
 
 
-def test_what_changed_is_named(finished: Results, store: Store, tiny: Path) -> None:
-    path = tiny / "corpus.jsonl"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0].replace('"text": "', '"text": "moon '), *lines[1:]]))
+def test_what_changed_is_named(
+    finished: Results, store: Store, done: Path, request: pytest.FixtureRequest
+) -> None:
+    path = done / "tiny" / "corpus.jsonl"
+    text = path.read_text()
+    request.addfinalizer(lambda: path.write_text(text))
+    path.write_text(text.replace('"text": "', '"text": "moon ', 1))
     versions = {**finished.manifest["versions"], "numpy": "1.0"}
     results = Results(finished.folder, {**finished.manifest, "versions": versions}, fresh=False)
     found = again(results, "hashing | flat", store)

@@ -227,8 +227,8 @@ def check_stopped(survival: ModuleType, noted: Any) -> Check:
 @pytest.mark.parametrize(
     ("where", "group"),
     [
-        ("building", True),
         ("encoding", False),
+        pytest.param("building", True, marks=pytest.mark.slow),
         pytest.param("building", False, marks=pytest.mark.slow),
         pytest.param("encoding", True, marks=pytest.mark.slow),
     ],
@@ -248,7 +248,8 @@ def test_stopped_while_it_loads(
         check_stopped(run, survival.interrupt(run, group=True), says=False)  # it has not begun
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_stopped_at_a_random_moment(
     survival: ModuleType, noted: Any, tmp_path: Path, check_stopped: Check, seed: int
 ) -> None:
