@@ -79,6 +79,7 @@ class Preview:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from retrieval_eval import Store, Sweep
     >>> sweep = Sweep(name="s", datasets=["stdlib"], encoders=["hashing"], indexes=["flat"])
     >>> found = sweep.plan(Store(Path(tempfile.mkdtemp())))

@@ -56,6 +56,17 @@ def be_interrupted() -> None:
     time.sleep(60)
 
 
+@pytest.fixture(autouse=True)
+def _attentive() -> Iterator[None]:
+    """Take signals as a program started from a shell does; one in its background ignores them."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Return a function that starts a program and waits until it is busy."""
