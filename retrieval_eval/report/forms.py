@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Table", "latex_table", "markdown_table", "markdown_text"]
+__all__ = ["Table", "latex_table", "latex_text", "markdown_table", "markdown_text"]
 
 Table = tuple[Sequence[tuple[str, bool]], Sequence[Sequence[str]]]
 """Columns as (header, whether its cells are numbers), and rows of cells."""
@@ -42,17 +42,16 @@ def markdown_table(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    r"""Escape what means something in Markdown or HTML.
+    r"""Escape what means something in Markdown or HTML: no link or formula comes of a name.
 
     Examples
     --------
     >>> print(markdown_text("a|b*c <img>"))
     a\|b\*c &lt;img>
     """
-    escaped = text
-    for mark in "\\|*_`":
-        escaped = escaped.replace(mark, f"\\{mark}")
-    return escaped.replace("<", "&lt;")
+    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    safe = "".join(f"\\{mark}" if mark in "\\|*_`~$" else mark for mark in escaped)
+    return safe.replace("](", "]\\(")
 
 
 def latex_table(table: Table) -> str:
@@ -85,7 +84,20 @@ def latex_table(table: Table) -> str:
     )
 
 
+def latex_text(text: str) -> str:
+    r"""Escape what means something in LaTeX; other characters stay, in any script.
+
+    White space becomes single spaces, so that no text ends a comment or a paragraph.
+
+    Examples
+    --------
+    >>> print(latex_text("50 % of a_b & \\c"))
+    50 \% of a\_b \& \textbackslash{}c
+    """
+    return "".join(_LATEX.get(mark, mark) for mark in " ".join(text.split()))
+
+
 def _latex_row(cells: Sequence[str]) -> str:
-    escaped = ["".join(_LATEX.get(mark, mark) for mark in cell) for cell in cells]
-    row = " & ".join(escaped)
-    return ("{}" if row.startswith("[") else "") + row + r" \\"  # or \\[ would be a length
+    row = " & ".join(map(latex_text, cells))
+    guard = "{}" if row.startswith(("[", "*")) else ""  # or \\[ would be a length, \\* a page
+    return guard + row + r" \\"

@@ -18,7 +18,16 @@ from retrieval_eval.comparison import INTERVALS, MARGIN_TESTS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["number", "print_leaderboard", "print_table", "print_text", "shown_p", "with_interval"]
+__all__ = [
+    "difference_marks",
+    "legend_lines",
+    "number",
+    "print_leaderboard",
+    "print_table",
+    "print_text",
+    "shown_p",
+    "with_interval",
+]
 
 _UNBOUNDED = 10_000
 _LATENCIES = ("latency_p50_s", "latency_p95_s")
@@ -118,7 +127,7 @@ def print_leaderboard(
     recall = f"neighbour_recall@{sweep['neighbour_recall']}"
     margins: dict[str, float] = sweep["compare"]["margin"]
     several = rows["dataset"].n_unique() > 1
-    marks = _marks(comparisons)
+    marks = difference_marks(comparisons)
     filtered = rows["filter"].is_not_null().any()
     columns = [*([("dataset", False)] if several else []), ("encoder", False), ("index", False)]
     columns += [("filter", False), ("passes", True), ("filtering", False)] if filtered else []
@@ -167,7 +176,7 @@ def print_leaderboard(
     if differences[1]:
         console.print()
         print_table(*differences)
-    for sentence in _footer(rows, comparisons, manifest):
+    for sentence in legend_lines(rows, comparisons, manifest):
         console.print(Text(sentence))
     console.print(Text(f"results: {folder}"), soft_wrap=True)  # a path stays on one line
 
@@ -181,7 +190,7 @@ def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
-def _marks(comparisons: pl.DataFrame) -> dict[tuple[str, str], tuple[str, bool | None]]:
+def difference_marks(comparisons: pl.DataFrame) -> dict[tuple[str, str], tuple[str, bool | None]]:
     """For each row and measure: the mark of its difference, and whether a margin holds."""
     marks: dict[tuple[str, str], tuple[str, bool | None]] = {}
     for one in comparisons.iter_rows(named=True):
@@ -225,9 +234,10 @@ def _drawn(compare: Mapping[str, Any], drawn: int) -> str:
     return f", {drawn} draws" if draws else ""
 
 
-def _footer(
+def legend_lines(
     rows: pl.DataFrame, comparisons: pl.DataFrame, manifest: Mapping[str, Any]
 ) -> list[str]:
+    """Return what marks and columns of a leaderboard mean, and what a reader must know."""
     sweep = manifest["sweep"]
     compare = sweep["compare"]
     lines: list[str] = []

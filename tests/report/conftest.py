@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,8 +138,14 @@ def _made(
             "seed": 3,
             "timing": {"threads": 1, "repeats": 3} if timed else None,
             "compare": {
-                **{"test": "randomization", "correction": "holm", "family": "all", "alpha": 0.05},
-                **{"draws": None, "margin": margin or {}, "margin_test": "hall", "interval": "t"},
+                "test": "randomization",
+                "correction": "holm",
+                "family": "all",
+                "alpha": 0.05,
+                "draws": None,
+                "margin": margin or {},
+                "margin_test": "hall",
+                "interval": "t",
             },
         },
     }
