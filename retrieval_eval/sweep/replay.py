@@ -22,7 +22,8 @@ from retrieval_eval.sweep.execute import Outcome, outcomes_of
 from retrieval_eval.sweep.graph import make_graph
 from retrieval_eval.sweep.perform import Performance
 from retrieval_eval.sweep.plan import Plan, make_plan
-from retrieval_eval.sweep.results import Results, row_record
+from retrieval_eval.sweep.records import row_record
+from retrieval_eval.sweep.results import Results
 from retrieval_eval.sweep.rows import AnyRow, CombinedRow
 from retrieval_eval.timing import library_versions
 

@@ -12,7 +12,7 @@ from retrieval_eval.sweep.execute import outcomes_of
 from retrieval_eval.sweep.perform import Performance
 from retrieval_eval.sweep.plan import make_plan
 from retrieval_eval.sweep.ranges import Space
-from retrieval_eval.sweep.results import row_record
+from retrieval_eval.sweep.records import row_record
 
 __all__ = ["search_ranges", "without_ranges"]
 
