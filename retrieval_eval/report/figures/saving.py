@@ -95,8 +95,8 @@ def _drawn(figure: Mapping[str, Any], suffix: str, scale: float, path: Path) -> 
         if suffix == ".svg":
             return _renumbered(vl_convert.vegalite_to_svg(spec, **options)).encode()
         if suffix == ".png":
-            return vl_convert.vegalite_to_png(spec, scale=scale, **options)
-        return vl_convert.vegalite_to_pdf(spec, **options)
+            return bytes(vl_convert.vegalite_to_png(spec, scale=scale, **options))
+        return bytes(vl_convert.vegalite_to_pdf(spec, **options))
     except ValueError as error:
         line = next((one for one in str(error).splitlines() if one.strip()), "")
         raise InputError(f"{path}: the figure cannot be drawn: {line.strip()}") from None
