@@ -197,6 +197,8 @@ class Launched:
             stderr=self._stderr,
             env={**os.environ, **self.environment, _MARK: self.mark},
             start_new_session=True,
+            # Whoever is started in the background ignores SIGINT, and so would this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads)
         )
 
     @property

@@ -123,7 +123,7 @@ def test_csv_holds_all_digits_of_means_and_queries(call: Call) -> None:
 def test_markdown_and_latex_are_escaped_tables(call: Call) -> None:
     markdown = call(*BOTH, "--format", "markdown")[0].splitlines()
     assert markdown[0] == "| run | RR | nDCG@10 | not answered |"
-    assert markdown[3].startswith(r"| second\_a&b | 0.8333 [0.116, 1.000]")
+    assert markdown[3].startswith(r"| second\_a&amp;b | 0.8333 [0.116, 1.000]")
     latex = call(*BOTH, "-q", "--format", "latex")[0]
     assert r"second\_a\&b & 0.8333 [" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
