@@ -76,6 +76,13 @@ WORDS = [
     "river",
 ]
 
+# What a background process starts ignores SIGINT, unless it says otherwise.
+_ATTENTIVE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("retrieval_eval", run_name="__main__", alter_sys=True)
+"""
+
 COUNTER = """
 import time
 import zlib
@@ -190,15 +197,13 @@ class Launched:
         with tempfile.TemporaryFile() as stderr:  # orphans would hold a pipe open
             self._stderr = os.dup(stderr.fileno())
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "retrieval_eval", "run", str(self.sweep), *options],
+            [sys.executable, "-c", _ATTENTIVE, "run", str(self.sweep), *options],
             cwd=self.sweep.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
             env={**os.environ, **self.environment, _MARK: self.mark},
             start_new_session=True,
-            # Whoever is started in the background ignores SIGINT, and so would this.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads)
         )
 
     @property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from retrieval_eval.cli.app import app, say
+from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
     from retrieval_eval.sweep import Results
@@ -60,11 +62,19 @@ def report(
     from retrieval_eval.sweep.results import open_results
 
     results = open_results(folder)
+    tables: dict[str, object] = {"--column": column, "--groups": groups, "--intervals": intervals}
+    tables |= {"--caption": caption, "--label": label, "--table": table != "leaderboard"}
+    drawing = {"--as": drawn_as != "svg", "--theme": theme != "light"}
+    written = form is not None or out is not None
+    _refuse({} if written else tables, "--format or --out")
+    _refuse({} if figures else drawing, "--figures")
+    if margin is not None and (written or figures):
+        raise InputError("--margin is for the answer in words: leave out what writes files")
     if figures is not None:
         _draw(results, figures, drawn_as, theme)
-        if form is None and out is None:
+        if not written:
             return
-    if form is None and out is None:
+    if not written:
         print_text(answer(results, margin=margin).text)
         return
     settings: dict[str, Any] = {"columns": column, "caption": caption, "label": label}
@@ -79,6 +89,13 @@ def report(
         sys.stdout.buffer.write(made)
     else:
         typer.echo(made, nl=not made.endswith("\n"))
+
+
+def _refuse(options: Mapping[str, object], needed: str) -> None:
+    """Refuse options that would do nothing."""
+    for name, value in options.items():
+        if value:
+            raise InputError(f"{name} has no effect without {needed}")
 
 
 def _draw(results: Results, folder: Path, drawn_as: str, theme: str) -> None:

@@ -76,6 +76,9 @@ def test_figures_are_drawn_of_what_was_measured(
         (["--format", "latex", "--column", "nDCG@01"], "Did you mean 'nDCG@10'"),
         (["--format", "csv", "--label", "x"], "label: has no effect"),
         (["--out", "table.docx"], "suffix must be one of"),
+        (["--intervals", "none"], "--intervals has no effect without --format or --out"),
+        (["--theme", "dark"], "--theme has no effect without --figures"),
+        (["--format", "csv", "--margin", "0.1"], "--margin is for the answer in words"),
     ],
 )
 def test_what_cannot_be_is_refused(
