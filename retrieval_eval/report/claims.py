@@ -40,21 +40,35 @@ class Factor:
         return self.value / self.reference
 
     @property
+    def name(self) -> str:
+        """What is meant, in words."""
+        return _NAMES.get(self.column, self.column)
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        """Value and reference, rounded, with their units."""
+        return _figure(self.column, self.value), _figure(self.column, self.reference)
+
+    @property
+    def brief(self) -> str:
+        """The factor in words, without its figures; empty if there is none."""
+        if not self.ratio:
+            return ""
+        if self.column.startswith("latency"):
+            ratio, word = (self.ratio, "slower") if self.ratio > 1 else (1 / self.ratio, "faster")
+            return "about as fast" if ratio < _NEAR else f"{_times(ratio)} {word}"
+        return f"{_times(self.ratio)} the {self.name}"
+
+    @property
     def text(self) -> str:
         """The factor in words, with both figures."""
-        figures = f"{_figure(self.column, self.value)} instead of "
-        figures += _figure(self.column, self.reference)
+        figures = " instead of ".join(self.figures)
         noise = ", timed on a noisy machine" if self.noisy else ""
-        name = _NAMES.get(self.column, self.column)
-        if self.ratio is None:
-            return f"{name} {figures}{noise}"
+        if not self.brief:
+            return f"{self.name} {figures}{noise}"
         if self.column.startswith("latency"):
-            if not self.ratio:
-                return f"{name} {figures}{noise}"
-            ratio, word = (self.ratio, "slower") if self.ratio > 1 else (1 / self.ratio, "faster")
-            told = "about as fast" if ratio < _NEAR else f"{_times(ratio)} {word}"
-            return f"{told} ({name} {figures}{noise})"
-        return f"{_times(self.ratio)} the {name} ({figures}{noise})"
+            return f"{self.brief} ({self.name} {figures}{noise})"
+        return f"{self.brief} ({figures}{noise})"
 
 
 _NAMES = {
@@ -149,6 +163,24 @@ class Claim:
         """Dataset, filter and encoder."""
         where = self.dataset if self.filter is None else f"{self.dataset}, {self.filter}"
         return f"{where} | {self.encoder}"
+
+    @property
+    def headline(self) -> str:
+        """The claim in one sentence, without figures; or that there is none."""
+        if self.configuration is None or self.margin is None:
+            return "Nothing can be claimed."
+        costs = "".join(f", {one.brief}" for one in self.factors if one.brief)
+        return (
+            f"{self.configuration} is not worse than {self.reference} by more than "
+            f"{self.margin:g} {self.measure} ({100 * (1 - self.level):.3g} %){costs}."
+        )
+
+    @property
+    def evidence(self) -> str:
+        """On which queries it was shown, and how; or why nothing can be claimed."""
+        if not self.holds:
+            return f"Because {self.reason}."
+        return self._evidence
 
     @property
     def text(self) -> str:

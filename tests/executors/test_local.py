@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import importlib
 import os
 import sys
@@ -261,7 +262,8 @@ def test_of_several_jobs_that_take_too_much_memory_together_the_largest_is_ended
     other = jobs.Work(label="other", log=str(log), needs={"a": hungry[1]})
     ends = jobs.Work(label="ends", log=str(log))
     done = perform([*hungry, other, ends], store, jobs=3, memory_bytes=10**10)
-    assert "GB of memory, the most of 3 jobs at once that had 0." in done[1].failure
+    # The one that only ends may be over by then.
+    assert re.search(r"GB of memory, the most of [23] jobs at once that had 0\.", done[1].failure)
     assert "--jobs 1" in done[1].failure
     assert done[2].outcome == "skipped"
     assert done[0].artefact is not None

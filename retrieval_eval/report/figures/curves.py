@@ -33,7 +33,7 @@ from retrieval_eval.selection import CRITERIA
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["parameter_curves", "varying_parameters"]
+__all__ = ["parameter_curves", "parameters_of", "varying_parameters"]
 
 _TICKS = 8  # values of a parameter that all stand on its axis
 _CURVE = ("panel", "encoder", "index")
@@ -74,7 +74,7 @@ def varying_parameters(
     {'ef': ('hnsw',)}
     """
     chosen = choose_rows(rows, datasets, filters)
-    return _varying([(row, _parameters(row)) for row in chosen.rows])
+    return _varying([(row, parameters_of(row)) for row in chosen.rows])
 
 
 def _varying(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _varying(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> di
     return {name: tuple(indexes) for name, indexes in found.items()}
 
 
-def _parameters(row: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters by name, those of searching first."""
     both = []
     for column in ("search_params", "build_params"):
@@ -156,14 +156,12 @@ def parameter_curves(
     InputError
         For an unknown column, parameter, dataset, filter or theme, a parameter without numbers,
         or if nothing was measured, or more than `most` rows were.
-    MissingExtraError
-        If altair is not installed.
     """
     look = find_theme(theme)
     column = figure_column(rows, column, "measure or cost")
     quantity = cost_quantity(column) if column in CRITERIA else Quantity(column.replace("_", " "))
     chosen = choose_rows(rows, datasets, filters)
-    pairs = [(row, _parameters(row)) for row in chosen.rows]
+    pairs = [(row, parameters_of(row)) for row in chosen.rows]
     varying = _varying(pairs)
     if parameter not in varying:
         raise unknown_name("parameter that varies", parameter, varying, "figure")

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError, unknown_name
-from retrieval_eval.plugins import require
 from retrieval_eval.selection import CRITERIA
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ __all__ = [
     "Quantity",
     "Theme",
     "cost_quantity",
+    "dark_colours",
     "find_theme",
     "finished",
     "load_altair",
@@ -201,6 +201,23 @@ THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (_BRIGHT, _DARK, _
 """``light`` and ``dark`` for screens; ``print`` for a column of a paper, 3.3 inches wide."""
 
 
+def dark_colours() -> dict[str, str]:
+    """Return, for each colour of a figure in the light theme, that of the dark one.
+
+    With these, one specification serves both.
+
+    Examples
+    --------
+    >>> dark_colours()["#ffffff"]
+    '#15181d'
+    """
+    names = ("background", "text", "faint", "grid", "middle", "better", "worse")
+    pairs = [(getattr(_BRIGHT, name), getattr(_DARK, name)) for name in names]
+    pairs += zip(_BRIGHT.palette, _DARK.palette, strict=True)
+    pairs += zip(_BRIGHT.steps, _DARK.steps, strict=True)
+    return {light.lower(): dark for light, dark in pairs}
+
+
 def find_theme(name: str) -> Theme:
     """Return a theme by name, or raise :class:`InputError`."""
     if name not in THEMES:
@@ -328,8 +345,7 @@ def plain_text(text: object) -> str:
 
 
 def load_altair() -> Any:
-    """Import altair, or raise :class:`retrieval_eval.errors.MissingExtraError`."""
-    require("figures", {"altair": "figures"})
+    """Import altair, which takes a second."""
     import altair
 
     return altair

@@ -86,8 +86,6 @@ def p_matrix(
     ------
     InputError
         For an unknown dataset, measure, figure, question or theme.
-    MissingExtraError
-        If altair is not installed.
     """
     look = find_theme(theme)
     if show not in _SHOWS:

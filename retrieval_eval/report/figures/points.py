@@ -87,8 +87,6 @@ def tradeoff(
     ------
     InputError
         For an unknown measure, cost, dataset, filter or theme, or if nothing was measured.
-    MissingExtraError
-        If altair is not installed.
     """
     look = find_theme(theme)
     measure = figure_column(rows, measure, "measure")
@@ -206,8 +204,6 @@ def recall_against_quality(
     ------
     InputError
         For an unknown measure, dataset, filter or theme, or if nothing was measured.
-    MissingExtraError
-        If altair is not installed.
     """
     look = find_theme(theme)
     measure = figure_column(rows, measure, "measure")

@@ -77,8 +77,6 @@ def differences(
     ------
     InputError
         For an unknown row, measure, kind or theme, or rows scored on different queries.
-    MissingExtraError
-        If altair is not installed.
     """
     look = find_theme(theme)
     if kind not in ("auto", "bars", "histogram"):

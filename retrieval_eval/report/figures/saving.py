@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_eval.errors import InputError
-from retrieval_eval.plugins import require
 
 __all__ = ["FORMATS", "save"]
 
@@ -49,8 +48,6 @@ def save(figure: Mapping[str, Any], path: str | Path, *, scale: float = 2.0) -> 
     InputError
         For another suffix, a scale out of range, a figure that cannot be drawn, or a path that
         cannot be written.
-    MissingExtraError
-        If vl-convert is not installed and the format needs it.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -77,7 +74,6 @@ def _json(figure: Mapping[str, Any]) -> bytes:
 
 
 def _drawn(figure: Mapping[str, Any], suffix: str, scale: float, path: Path) -> bytes:
-    require(f"a figure as {suffix}", {"vl_convert": "figures"})
     import vl_convert
 
     found = _SCHEMA.search(str(figure.get("$schema", "")))
