@@ -54,10 +54,22 @@ def report(
     margin: Annotated[
         float | None, typer.Option(help="Accepted loss, for the answer; by default the sweep's.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="File of the page [report.html in DIR].")
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Where the data sets were kept, for the page [$RETRIEVAL_EVAL_CACHE, or the "
+            "user's].",
+        ),
+    ] = None,
 ) -> None:
-    """Say which configuration is good enough, or write tables and figures for others."""
+    """Say which configuration is good enough and write the page; or tables and figures."""
     from retrieval_eval.report.answer import answer
     from retrieval_eval.report.exports import export, export_file
+    from retrieval_eval.remote import open_store
     from retrieval_eval.report.terminal import print_text
     from retrieval_eval.sweep.results import open_results
 
@@ -68,14 +80,18 @@ def report(
     written = form is not None or out is not None
     _refuse({} if written else tables, "--format or --out")
     _refuse({} if figures else drawing, "--figures")
-    if margin is not None and (written or figures):
-        raise InputError("--margin is for the answer in words: leave out what writes files")
+    if written or figures:
+        answering = {"--margin": margin is not None, "--page": page, "--cache": cache}
+        for name, value in answering.items():
+            if value:
+                raise InputError(f"{name} is for the answer and the page: leave out other outputs")
     if figures is not None:
         _draw(results, figures, drawn_as, theme)
         if not written:
             return
     if not written:
         print_text(answer(results, margin=margin).text)
+        say(f"page: {results.write_page(page, store=open_store(cache), margin=margin)}")
         return
     settings: dict[str, Any] = {"columns": column, "caption": caption, "label": label}
     settings |= {"groups": groups or None, "intervals": intervals}

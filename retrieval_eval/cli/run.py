@@ -45,6 +45,9 @@ def run(
         int | None,
         typer.Option(min=1, help="Untimed jobs at once on this machine [its cores, at most 8]."),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write report.html beside the results.")
+    ] = True,
     dry_run: Annotated[
         bool,
         typer.Option(help="Load the datasets, print rows, jobs and what they take; do no more."),
@@ -55,7 +58,7 @@ def run(
     from retrieval_eval.remote import open_store
     from retrieval_eval.sweep.config import Sweep, SweepError, open_sweep
     from retrieval_eval.sweep.interrupt import ends_promptly
-    from retrieval_eval.sweep.results import check_target
+    from retrieval_eval.sweep.results import PAGE, check_target
     from retrieval_eval.sweep.status import mark_stopped, status_path
 
     sweep, document = open_sweep(config, set_ or (), Sweep)
@@ -89,6 +92,8 @@ def run(
         )
     if "earlier_results" in results.manifest:
         say(f"earlier results of another configuration: {results.manifest['earlier_results']}")
+    if page and (results.fresh or not (folder / PAGE).exists()):
+        say(f"page: {results.write_page(store=store)}")
     return 3 if results.failed else 0
 
 

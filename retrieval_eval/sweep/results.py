@@ -31,7 +31,10 @@ from retrieval_eval.sweep.records import (
 if TYPE_CHECKING:
     import polars as pl
 
+    from retrieval_eval.store import Store
+
 __all__ = [
+    "PAGE",
     "Results",
     "check_target",
     "is_finished",
@@ -39,6 +42,9 @@ __all__ = [
     "read_manifest",
     "write_results",
 ]
+
+PAGE = "report.html"
+"""The page for people, in the folder of the results."""
 
 _MANIFEST = "manifest.json"
 _WRITERS = 4  # of run files, each with one ranking of all queries in memory
@@ -131,6 +137,39 @@ class Results:
         from retrieval_eval.report.terminal import print_leaderboard
 
         print_leaderboard(self.rows, self.comparisons, self.manifest, self.folder)
+
+    def write_page(
+        self,
+        path: str | Path | None = None,
+        *,
+        store: Store | None = None,
+        margin: float | None = None,
+    ) -> Path:
+        """Write the page: the answer, all rows, figures, queries, in one HTML file.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            By default ``report.html`` in the folder of the results.
+        store : Store, optional
+            Where the data sets were kept, for the texts of queries and documents; by default the
+            user's cache. A data set that cannot be loaded again, or has changed, is shown without.
+        margin : float, optional
+            Accepted loss, for the answer; by default the sweep's.
+
+        Returns
+        -------
+        Path
+            Where it lies. It needs nothing beside it.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        from retrieval_eval.report.page import write_page
+
+        return write_page(self, path, store=store, margin=margin)
 
 
 def open_results(folder: str | Path) -> Results:

@@ -178,6 +178,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Results:
     queries = [
         {"_id": f"q{i}", "text": " ".join(rng.choice(texts[i].split(), size=2))} for i in range(12)
     ]
+    documents[0]["title"] = SPECIALS
+    queries[0]["text"] = f"{queries[0]['text']} <img src=x onerror=alert(2)> {SPECIALS}"
     for name, records in (("corpus", documents), ("queries", queries)):
         lines = "".join(json.dumps(one) + "\n" for one in records)
         (data / f"{name}.jsonl").write_text(lines)

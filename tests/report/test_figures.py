@@ -14,8 +14,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-pytest.importorskip("altair")
-pytest.importorskip("vl_convert")
 
 from retrieval_eval.comparison.effects import wins_ties_losses
 from retrieval_eval.comparison.paired import PairedScores

@@ -29,9 +29,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return sweep.run(out=folder / "out", store=Store(folder / "store"), progress=False)
 
 
-def test_the_answer_is_in_words(finished: Results, cli: Cli) -> None:
+def test_the_answer_is_in_words_and_on_a_page(finished: Results, cli: Cli) -> None:
     code, out, err = cli("report", finished.folder)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"page: {finished.folder / 'report.html'}\n")
+    assert (finished.folder / "report.html").read_text().startswith("<!doctype html>")
     assert "stdlib | hashing" in out
     assert "0.05 nDCG@10" in out
 
@@ -54,8 +55,6 @@ def test_a_file_gets_the_form_of_its_suffix(finished: Results, cli: Cli, tmp_pat
 def test_figures_are_drawn_of_what_was_measured(
     finished: Results, cli: Cli, tmp_path: Path
 ) -> None:
-    pytest.importorskip("altair")
-    pytest.importorskip("vl_convert")
     code, _, err = cli("report", finished.folder, "--figures", tmp_path / "f")
     assert code == 0, err
     assert {path.name for path in (tmp_path / "f").iterdir()} == {

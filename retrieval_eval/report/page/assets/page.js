@@ -6,6 +6,7 @@ const page = (() => {
   const parts = new Map();
   const watchers = [];
   const figures = new Set();
+  let printing = false;
   let anchor = "";
   let state = new URLSearchParams();
 
@@ -162,6 +163,12 @@ const page = (() => {
       kept = localStorage.getItem("retrieval-eval-theme");
     } catch { /* As above. */ }
     setTheme(kept === "dark" || kept === "light" ? kept : null);
+    for (const [event, value] of [["beforeprint", true], ["afterprint", false]]) {
+      addEventListener(event, () => {
+        printing = value;
+        if (isDark()) for (const redraw of figures) redraw();
+      });
+    }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       setTheme(document.documentElement.dataset.theme);
     });
@@ -182,43 +189,68 @@ const page = (() => {
 
   const drawn = new WeakMap();
 
+  /* Words of a figure stand outside of it, where they wrap and can be read aloud. */
+  function captioned(spec) {
+    const { text = [], subtitle = [] } = spec.title ?? {};
+    return make("p", { class: "caption" }, make("strong", { dir: "auto" }, [text].flat().join(" ")),
+      make("br"), make("span", { class: "note", dir: "auto" }, [subtitle].flat().join(" ")));
+  }
+
+  /* A phone has no room beside a figure: legends go below, and panels under each other. */
+  function fitted(spec, room) {
+    const { title, ...rest } = spec;
+    if (room >= 620) return rest;
+    const narrow = structuredClone(rest);
+    narrow.config.legend = { ...narrow.config.legend, orient: "bottom", columns: 2,
+      labelLimit: room / 2.6 };
+    if ("columns" in narrow) narrow.columns = 1;
+    const inner = narrow.spec ?? narrow;
+    if (typeof inner.width === "number") inner.width = Math.min(inner.width, room - 70);
+    return narrow;
+  }
+
+  const options = {
+    actions: false,
+    ast: true, /* no code is made from text */
+    mode: "vega-lite",
+  };
+
+  async function saveFigure(spec) {
+    const { view } = await vegaEmbed(make("div"), spec, { ...options, renderer: "svg" });
+    const url = URL.createObjectURL(new Blob([await view.toSVG()], { type: "image/svg+xml" }));
+    view.finalize();
+    make("a", { href: url, download: "figure.svg" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+
   async function figure(element, spec, label) {
     drawn.get(element)?.stop();
     let view = null;
-    let stopped = false;
+    let latest = 0;
     const image = make("div", { class: "drawing", role: "img", "aria-label": label });
-    const save = make("button", { type: "button", class: "quiet" }, "Save as SVG");
-    save.addEventListener("click", async () => {
-      if (!view) return;
-      const text = await view.toSVG();
-      const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
-      make("a", { href: url, download: "figure.svg" }).click();
-      setTimeout(() => URL.revokeObjectURL(url), 1000);
-    });
-    element.replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region",
-      "aria-label": `Figure: ${label}` }, image), save);
+    const save = make("button", { type: "button", class: "quiet", onclick: () => saveFigure(spec) },
+      "Save as SVG");
+    element.replaceChildren(captioned(spec), make("div", { class: "scroll", tabindex: 0,
+      role: "region", "aria-label": `Figure: ${label}` }, image), save);
     const marks = Object.values(spec.datasets ?? {}).reduce((sum, one) => sum + one.length, 0);
     const draw = async () => {
-      const dark = isDark() && !matchMedia("print").matches;
-      const shown = dark ? recoloured(spec, await part("figures/dark")) : spec;
-      const result = await vegaEmbed(image, shown, {
-        actions: false,
-        ast: true, /* no code is made from text */
-        mode: "vega-lite",
-        renderer: marks > 1000 ? "canvas" : "svg",
-        config: { aria: false }, /* the whole has a label; thousands of marks need none */
-      });
-      if (stopped) result.finalize();
-      else {
-        view?.finalize();
-        view = result.view;
-      }
+      const mine = ++latest;
+      const shown = fitted(spec, element.clientWidth);
+      const coloured = isDark() && !printing ? recoloured(shown, await part("figures/dark")) : shown;
+      /* The whole has a label; Vega's own, of marks by the thousand, are for nobody's ears. */
+      const target = make("div", { "aria-hidden": "true" });
+      const result = await vegaEmbed(target, coloured,
+        { ...options, renderer: marks > 1000 ? "canvas" : "svg" });
+      if (mine !== latest) return result.finalize(); /* another was asked for meanwhile */
+      view?.finalize();
+      view = result.view;
+      return image.replaceChildren(target);
     };
     const redraw = () => void draw();
     figures.add(redraw);
     drawn.set(element, {
       stop() {
-        stopped = true;
+        latest = -1;
         figures.delete(redraw);
         view?.finalize();
       },
@@ -228,7 +260,7 @@ const page = (() => {
 
   /* A select with a label. Options are texts, or [value, text]. */
   function choice(label, options, value, onchange) {
-    const select = make("select");
+    const select = make("select", { "aria-label": label });
     for (const one of options) {
       const [name, text] = Array.isArray(one) ? one : [one, one];
       select.append(make("option", { value: name, selected: name === value }, text));
