@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-
 from retrieval_eval.comparison.effects import wins_ties_losses
 from retrieval_eval.comparison.paired import PairedScores
 from retrieval_eval.errors import InputError

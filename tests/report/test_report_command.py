@@ -77,7 +77,7 @@ def test_figures_are_drawn_of_what_was_measured(
         (["--out", "table.docx"], "suffix must be one of"),
         (["--intervals", "none"], "--intervals has no effect without --format or --out"),
         (["--theme", "dark"], "--theme has no effect without --figures"),
-        (["--format", "csv", "--margin", "0.1"], "--margin is for the answer in words"),
+        (["--format", "csv", "--margin", "0.1"], "--margin has no effect but on the answer"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from retrieval_eval.report.answer import answer
+from retrieval_eval.report.answer import Answer
 from retrieval_eval.report.claims import Claim
-from retrieval_eval.report.groups import FinishedSweep
 from retrieval_eval.report.page.document import Section
 
 __all__ = ["answer_section"]
 
 
-def answer_section(results: FinishedSweep, *, margin: float | None = None) -> Section:
+def answer_section(found: Answer) -> Section:
     """Return the section that says which configuration is good enough.
 
     Parameters
     ----------
-    results : Results
-        A finished sweep.
-    margin : float, optional
-        Accepted loss; by default the sweep's.
+    found : Answer
+        From :func:`retrieval_eval.report.answer.answer`.
     """
-    found = answer(results, margin=margin)
     return Section(
         "answer",
         "Answer",
