@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +16,11 @@ import pytest
 
 from retrieval_eval.comparison import CompareOptions, compare
 from retrieval_eval.evaluation import Evaluation
+from retrieval_eval.store import Store
 from retrieval_eval.sweep import Results, Sweep
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 SPECIALS = r"a&b%c$d#e_f{g}h~i^j\k <script>alert(1)</script> [x](y) |*` شريط 🚀"
 """A name with everything that means something to LaTeX, Markdown or HTML."""
@@ -190,7 +197,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Results:
         name="tiny-report",
         datasets=[str(data)],
         encoders=[{"lsa": {"dim": 8}}, {"hashing": {"dim": 32, "label": SPECIALS}}],
-        indexes=["flat", {"hnsw": {"M": 4, "search": {"ef": [2, 8]}}}],
+        indexes=["flat", {"ivf-flat": {"nlist": 8, "search": {"nprobe": [1, 4]}}}],
         combine=[{"rrf": {"of": ["lsa dim=8", SPECIALS]}}],
         k=20,
         measures=["nDCG@10", "R@20"],
@@ -203,3 +210,71 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Results:
         patch.setenv("RETRIEVAL_EVAL_CACHE", str(folder / "cache"))
         results: Results = sweep.run(out=folder / "out", progress=False)
     return results
+
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def _chromium() -> str | None:
+    return os.environ.get("RETRIEVAL_EVAL_CHROMIUM") or next(
+        (found for name in _BROWSERS if (found := shutil.which(name))), None
+    )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = _chromium()
+    if path is None:
+        pytest.skip("no Chromium: install it, or name it in RETRIEVAL_EVAL_CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def file(tiny: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return tiny.write_page(path, store=Store(tiny.folder.parent / "cache"))
+
+
+class Opened:
+    """A page that was opened, and what it did."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.wrong: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda said: self.wrong.append(said.text))
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("dialog", lambda dialog: self.wrong.append(f"a dialog: {dialog.message}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+        self.go()
+
+    def go(self, where: str = "") -> None:
+        self.page.goto("about:blank")
+        self.page.goto(self.url + where)
+        self.page.wait_for_selector("html[data-ready=yes]", state="attached")
+
+    def texts(self, selector: str) -> list[str]:
+        return [text.strip() for text in self.page.locator(selector).all_inner_texts()]
+
+    def hash(self) -> str:
+        found: str = self.page.evaluate("() => decodeURIComponent(location.hash)")
+        return found
+
+
+@pytest.fixture
+def opened(browser: Browser, file: Path) -> Iterator[Callable[..., Opened]]:
+    contexts = []
+
+    def call(width: int = 1280, **settings: Any) -> Opened:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+        contexts.append(context)
+        return Opened(context.new_page(), file.as_uri())
+
+    yield call
+    for context in contexts:
+        context.close()

@@ -266,7 +266,10 @@ def test_an_unknown_measure_or_dataset_is_refused() -> None:
 def test_a_real_sweep_is_ordered_by_the_means_of_its_table(tiny: Results) -> None:
     found = encoder_agreement(tiny)
     rows = {(one["encoder"], one["configuration"]): one for one in tiny.rows.to_dicts()}
-    assert {one.configuration for one in found} == {"hnsw M=4 ef=2", "hnsw M=4 ef=8"}
+    assert {one.configuration for one in found} == {
+        "ivf-flat nlist=8 nprobe=1",
+        "ivf-flat nlist=8 nprobe=4",
+    }
     assert len(found) == 4  # two measures
     for one in found:
         assert len(one.encoders) == 2  # no combination among them

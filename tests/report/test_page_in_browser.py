@@ -6,93 +6,18 @@ import base64
 import gzip
 import json
 import math
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from retrieval_eval.report.leaderboard import leaderboard_table
-from retrieval_eval.store import Store
 from retrieval_eval.sweep import Results
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+Open = Callable[..., Any]
 SPECIAL = "<script>alert(1)</script>"
-
-
-def _chromium() -> str | None:
-    return os.environ.get("RETRIEVAL_EVAL_CHROMIUM") or next(
-        (found for name in _NAMES if (found := shutil.which(name))), None
-    )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = _chromium()
-    if path is None:
-        pytest.skip("no Chromium: install it, or name it in RETRIEVAL_EVAL_CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def file(tiny: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    return tiny.write_page(path, store=Store(tiny.folder.parent / "cache"))
-
-
-class Opened:
-    """A page that was opened, and what it did."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.url = url
-        self.wrong: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda said: self.wrong.append(said.text))
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("dialog", lambda dialog: self.wrong.append(f"a dialog: {dialog.message}"))
-        page.on("request", lambda request: self.requests.append(request.url))
-        self.go()
-
-    def go(self, where: str = "") -> None:
-        self.page.goto("about:blank")
-        self.page.goto(self.url + where)
-        self.page.wait_for_selector("html[data-ready=yes]", state="attached")
-
-    def texts(self, selector: str) -> list[str]:
-        return [text.strip() for text in self.page.locator(selector).all_inner_texts()]
-
-    def hash(self) -> str:
-        found: str = self.page.evaluate("() => decodeURIComponent(location.hash)")
-        return found
-
-
-Open = Callable[..., Opened]
-
-
-@pytest.fixture
-def opened(browser: Browser, file: Path) -> Iterator[Open]:
-    contexts = []
-
-    def call(width: int = 1280, **settings: Any) -> Opened:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        return Opened(context.new_page(), file.as_uri())
-
-    yield call
-    for context in contexts:
-        context.close()
 
 
 def part(file: Path, name: str) -> Any:
@@ -103,7 +28,7 @@ def part(file: Path, name: str) -> Any:
     return json.loads(gzip.decompress(base64.b64decode(found[1])))
 
 
-def column_of(view: Opened, name: str) -> list[str | None]:
+def column_of(view: Any, name: str) -> list[str | None]:
     cells = view.page.locator(f'#leaderboard tbody [data-column="{name}"]').all()
     return [cell.get_attribute("data-value") for cell in cells]
 
@@ -189,17 +114,17 @@ def test_it_filters_by_encoder_index_parameter_and_words(opened: Open, tiny: Res
     controls = view.page.locator("#leaderboard .controls").first
     controls.get_by_label("encoder").select_option("lsa dim=8")
     assert set(column_of(view, "encoder")) == {"lsa dim=8"}
-    controls.get_by_label("kind of index").select_option("hnsw")
+    controls.get_by_label("kind of index").select_option("ivf-flat")
     assert len(column_of(view, "encoder")) == 2
     view.page.get_by_text("Filter by parameter").click()
-    view.page.locator("#leaderboard").get_by_label("ef", exact=True).select_option("8")
-    found = [text for text in view.texts("#leaderboard tbody th") if "ef=8" in text]
+    view.page.locator("#leaderboard").get_by_label("nprobe").select_option("4")
+    found = [text for text in view.texts("#leaderboard tbody th") if "nprobe=4" in text]
     assert len(found) == len(view.texts("#leaderboard tbody th")) == 1
     assert view.texts("#leaderboard caption")[0].startswith("1 of ")
     view.go()
-    controls.get_by_label("words").fill("HNSW ef=2")
+    controls.get_by_label("words").fill("IVF nprobe=1")
     view.page.wait_for_timeout(100)
-    expected = [one for one in tiny.rows["configuration"] if "ef=2" in one]
+    expected = [one for one in tiny.rows["configuration"] if "nprobe=1" in one]
     assert len(column_of(view, "encoder")) == len(expected)
 
 
@@ -264,7 +189,7 @@ def test_it_works_by_keyboard(opened: Open) -> None:
 
 
 def test_it_is_light_or_dark_as_the_system_or_the_reader_has_it(opened: Open) -> None:
-    def colours(view: Opened) -> tuple[str, set[str]]:
+    def colours(view: Any) -> tuple[str, set[str]]:
         page = view.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
         fills = view.page.locator("#tradeoffs .drawing path[fill]").all()
         return page, {one.get_attribute("fill") or "" for one in fills}
@@ -333,7 +258,7 @@ def test_nothing_is_wider_than_the_window(opened: Open, width: int) -> None:
 
 def test_on_paper_all_rows_are_there_and_no_controls(opened: Open, tmp_path: Path) -> None:
     view = opened()
-    view.go("#leaderboard?leaderboard.text=ef%3D2")
+    view.go("#leaderboard?leaderboard.text=nprobe%3D1")
     view.page.emulate_media(media="print")
     view.page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     assert not view.page.locator("#leaderboard .controls").first.is_visible()

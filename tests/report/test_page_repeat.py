@@ -122,7 +122,7 @@ def test_rows_that_are_called_the_same_are_named_by_their_ids(tiny: Results) -> 
     replays = repeat_section(with_rows(tiny, rows)).parts["replays"]
     assert shlex.split(replays[0][1])[3] == tiny.rows["row_id"][0]
     assert shlex.split(replays[-1][1])[3] == "x"
-    assert shlex.split(replays[1][1])[3] == "lsa dim=8 | hnsw M=4 ef=2"
+    assert shlex.split(replays[1][1])[3] == "lsa dim=8 | ivf-flat nlist=8 nprobe=1"
 
 
 def test_results_elsewhere_are_written_there_again(tiny: Results) -> None:
@@ -215,7 +215,7 @@ def test_rows_that_were_not_run_are_named_with_their_message(
         words,
     )
     assert (len(failed["names"]), failed["more"]) == (2, len(rows) - 3)
-    assert skipped["names"] == ["tiny, lsa dim=8 | hnsw M=4 ef=2"]
+    assert skipped["names"] == ["tiny, lsa dim=8 | ivf-flat nlist=8 nprobe=1"]
     page = shown(section)
     assert "<script>alert" not in page
     assert "died of &lt;script&gt;" in page
