@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 HNSWLIB := $(if $(shell command -v c++ || command -v g++ || command -v clang++),-$(PIP) -e ".[hnsw]",@echo "no C++ compiler: hnswlib is left out")
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-backends lint type bench bench-evaluate bench-compare bench-encode bench-indexes bench-sweep validity clean
+.PHONY: demo test test-slow test-backends experiments lint type bench bench-evaluate bench-compare bench-encode bench-indexes bench-sweep bench-page validity clean
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/retrieval-eval run experiments/quickstart.yaml --skip-unavailable
@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp
 # Files of tests go to two processes: JOBS=1 for one, or more where there are more cores.
 JOBS ?= 2
 test: $(VENV)/test.stamp
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not backends"
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not backends and not experiments"
 
 # The long versions of tests, such as 20,000 mutations of files.
 test-slow: $(VENV)/test.stamp
@@ -24,6 +24,10 @@ test-slow: $(VENV)/test.stamp
 test-backends: $(VENV)/backends.stamp
 	$(VENV)/bin/python -m pytest -m backends tests/backends tests/executors
 
+# Every experiment, in a version of seconds: does it run, and print what its README shows?
+experiments: $(VENV)/test.stamp
+	$(VENV)/bin/python -m pytest -m experiments tests/experiments
+
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -31,6 +35,10 @@ lint: $(VENV)/dev.stamp
 
 type: $(VENV)/dev.stamp
 	$(VENV)/bin/mypy
+
+# Pages of 500 and of 5,000 rows: how large they are, and how long they take to open (needs Chromium).
+bench-page: $(VENV)/test.stamp
+	$(VENV)/bin/python benchmarks/page.py
 
 bench: $(VENV)/demo.stamp
 	$(VENV)/bin/python benchmarks/command_line.py

@@ -89,6 +89,8 @@ class Experiment:
         add("--small", action="store_true", help="a version that takes seconds, to try")
         add("--readme", action="store_true", help="write tables and figures into the README, too")
         given = parser.parse_args(None if argv is None else list(argv))
+        if given.readme and given.small:
+            parser.error("--readme: figures of --small say too little to stand in a README")
         self.datasets: list[str] = given.dataset or list(datasets)
         self.encoders: list[Any] = _encoders(given.encoder) or list(encoders)
         self.seed: int = given.seed
@@ -161,6 +163,26 @@ class Experiment:
         ((name, parameters),) = given.items()
         return get_encoder(name, **{k: v for k, v in parameters.items() if k != "label"})
 
+    @staticmethod
+    def name_of(encoder: str | Mapping[str, Any]) -> str:
+        """Return what tables call an encoder: its label, or its name and parameters.
+
+        Parameters
+        ----------
+        encoder : str or mapping
+            As a sweep file has it.
+
+        Examples
+        --------
+        >>> Experiment.name_of({"lsa": {"dim": 64}})
+        'lsa dim=64'
+        """
+        if isinstance(encoder, str):
+            return encoder
+        ((name, parameters),) = encoder.items()
+        words = (f"{key}={value}" for key, value in parameters.items())
+        return str(parameters.get("label") or " ".join([name, *words]))
+
     def say(self, text: str) -> None:
         """Print a line to stderr."""
         sys.stderr.write(f"{text}\n")
@@ -215,11 +237,17 @@ class Experiment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        try:
+            if error is None and self._parts:
+                self._write()
+        except RetrievalEvalError as defect:
+            error = defect
         if isinstance(error, RetrievalEvalError):
             self.say(f"error: {error}")
             raise SystemExit(2) from None
-        if error is not None or not self._parts:
-            return
+
+    def _write(self) -> None:
+        """Write tables beside the results, and into the README if that was asked for."""
         seconds = time.monotonic() - self._started
         self.out.mkdir(parents=True, exist_ok=True)
         done = (
@@ -234,8 +262,6 @@ class Experiment:
             self._write_readme(parts)
 
     def _write_readme(self, parts: Sequence[tuple[str, str, str]]) -> None:
-        if self.small:
-            raise InputError("--readme: figures of --small say too little to stand in a README")
         path = self.folder / "README.md"
         content = path.read_text(encoding="utf-8")
         for kind, name, text in parts:

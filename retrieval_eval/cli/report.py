@@ -169,8 +169,8 @@ def _side_by_side(
     given: Mapping[str, Any],
 ) -> None:
     from retrieval_eval.report.changes import side_by_side
-    from retrieval_eval.report.changes_tables import export_changes, export_changes_file
-    from retrieval_eval.report.changes_text import print_changes
+    from retrieval_eval.report.changes.tables import export_changes, export_changes_file
+    from retrieval_eval.report.changes.text import print_changes
     from retrieval_eval.report.page import write_changes_page
     from retrieval_eval.sweep.results import open_results
 

@@ -20,14 +20,14 @@ from retrieval_eval import evaluate
 from retrieval_eval.comparison import paired_test
 from retrieval_eval.errors import InputError
 from retrieval_eval.report.changes import changes, side_by_side
-from retrieval_eval.report.changes_rows import Changes, CostChange
-from retrieval_eval.report.changes_tables import (
+from retrieval_eval.report.changes.rows import Changes, CostChange
+from retrieval_eval.report.changes.tables import (
     changes_frame,
     changes_table,
     export_changes,
     export_changes_file,
 )
-from retrieval_eval.report.changes_text import changes_summary, conditions, print_changes
+from retrieval_eval.report.changes.text import changes_summary, conditions, print_changes
 from retrieval_eval.sweep import Results
 
 QUERIES = tuple(f"q{place}" for place in range(10))

@@ -17,8 +17,8 @@ import polars as pl
 import pytest
 
 from retrieval_eval.report.changes import changes, side_by_side
-from retrieval_eval.report.changes_rows import Changes
-from retrieval_eval.report.changes_text import changes_summary
+from retrieval_eval.report.changes.rows import Changes
+from retrieval_eval.report.changes.text import changes_summary
 from retrieval_eval.report.page.changes import changes_section
 from retrieval_eval.report.page.document import assemble
 

@@ -15,7 +15,7 @@ from retrieval_eval.datasets import Dataset, load_dataset
 from retrieval_eval.errors import InputError
 from retrieval_eval.filters import Filter
 from retrieval_eval.qrels import Qrels
-from retrieval_eval.report.sources import Source, first_texts, load_sources
+from retrieval_eval.report.queries.sources import Source, first_texts, load_sources
 from retrieval_eval.store import Store
 from retrieval_eval.sweep import Results
 

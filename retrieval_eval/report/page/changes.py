@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from retrieval_eval.report.changes_rows import (
+from retrieval_eval.report.changes.rows import (
     COSTS,
     Changes,
     CostChange,
@@ -15,8 +15,8 @@ from retrieval_eval.report.changes_rows import (
     RecallChange,
     RowChange,
 )
-from retrieval_eval.report.changes_tables import where_done
-from retrieval_eval.report.changes_text import changes_summary, conditions, signed, times
+from retrieval_eval.report.changes.tables import where_done
+from retrieval_eval.report.changes.text import changes_summary, conditions, signed, times
 from retrieval_eval.report.page.document import Section
 from retrieval_eval.report.terminal import number, shown_p
 

@@ -19,11 +19,11 @@ from retrieval_eval.report.page.pairs import pairs_section
 from retrieval_eval.report.page.queries import queries_section
 from retrieval_eval.report.page.repeat import repeat_section
 from retrieval_eval.report.page.tradeoffs import tradeoffs_section
-from retrieval_eval.report.sources import load_sources
+from retrieval_eval.report.queries.sources import load_sources
 from retrieval_eval.sweep.results import PAGE
 
 if TYPE_CHECKING:
-    from retrieval_eval.report.changes_rows import Changes
+    from retrieval_eval.report.changes.rows import Changes
     from retrieval_eval.store import Store
     from retrieval_eval.sweep import Results
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retrieval_eval.report.drilldown import Compared, DrillDown, DrilledCell, drill_down
 from retrieval_eval.report.groups import FinishedSweep
-from retrieval_eval.report.judged import VERDICTS, verdict_words
 from retrieval_eval.report.page.document import Section
-from retrieval_eval.report.per_query import Differences
-from retrieval_eval.report.sources import Source
+from retrieval_eval.report.queries.drilldown import Compared, DrillDown, DrilledCell, drill_down
+from retrieval_eval.report.queries.judged import VERDICTS, verdict_words
+from retrieval_eval.report.queries.moved import Differences
+from retrieval_eval.report.queries.sources import Source
 
 __all__ = ["queries_section"]
 
@@ -32,10 +32,10 @@ def queries_section(
     results : Results
         A finished sweep.
     sources : mapping of str to Source or str, optional
-        Its data sets, from :func:`retrieval_eval.report.sources.load_sources`; without, there are
-        scores alone.
+        Its data sets, from :func:`retrieval_eval.report.queries.sources.load_sources`; without,
+        there are scores alone.
     rows, rows_at_most
-        See :func:`retrieval_eval.report.drilldown.drill_down`.
+        See :func:`retrieval_eval.report.queries.drilldown.drill_down`.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def _notes(found: DrillDown, cells: Sequence[DrilledCell]) -> list[str]:
             f"Judged documents were looked up for {looked_up} of {len(compared)} comparisons, "
             "since each takes reading its run: those between references, of rows on the front of "
             "quality and cost, and of the best rows. For others name their row_id: "
-            "retrieval_eval.report.drilldown.drill_down(results, sources, rows=[...])."
+            "retrieval_eval.report.queries.drilldown.drill_down(results, sources, rows=[...])."
         )
     condensed = [name for name, (_, _, judged_only) in found.measures.items() if judged_only]
     if condensed and looked_up:

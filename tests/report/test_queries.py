@@ -18,10 +18,10 @@ from retrieval_eval.datasets import Dataset
 from retrieval_eval.errors import InputError
 from retrieval_eval.filters import Filter
 from retrieval_eval.qrels import Qrels
-from retrieval_eval.report.drilldown import Compared, DrillDown, drill_down
-from retrieval_eval.report.judged import is_exact, verdict_words
 from retrieval_eval.report.page.queries import queries_section
-from retrieval_eval.report.sources import Source, load_sources
+from retrieval_eval.report.queries.drilldown import Compared, DrillDown, drill_down
+from retrieval_eval.report.queries.judged import is_exact, verdict_words
+from retrieval_eval.report.queries.sources import Source, load_sources
 from retrieval_eval.runs import Run
 from retrieval_eval.store import Store
 from retrieval_eval.sweep import Results

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from retrieval_eval.report.changes_rows import Circumstance
+from retrieval_eval.report.changes.rows import Circumstance
 
 __all__ = ["causes_of", "circumstances_of", "machine_of"]
 

@@ -1,8 +1,8 @@
 """Differences query by query: how they are spread, which queries moved, and which documents did it.
 
-Scores are those of the sweep. With the judgments (see :mod:`retrieval_eval.report.sources`), the
-ranks of judged documents are looked up in the run files of some rows, and each relevant document
-has a verdict: found by both rows, lost or gained by the candidate, or found by neither. Where the
+Scores are those of the sweep. With the judgments (see
+:mod:`retrieval_eval.report.queries.sources`), the ranks of judged documents are looked up in the
+run files of some rows, and each relevant document has a verdict: found by both rows, lost or gained by the candidate, or found by neither. Where the
 reference is exact search with the same encoder, what the candidate lost its index lost, and what
 neither finds the encoder lost.
 """
@@ -20,9 +20,9 @@ import numpy as np
 
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.report.groups import FinishedSweep
-from retrieval_eval.report.judged import Judged, is_exact, measure_facts
-from retrieval_eval.report.per_query import Differences, query_differences
-from retrieval_eval.report.sources import Source, Text, first_texts
+from retrieval_eval.report.queries.judged import Judged, is_exact, measure_facts
+from retrieval_eval.report.queries.moved import Differences, query_differences
+from retrieval_eval.report.queries.sources import Source, Text, first_texts
 from retrieval_eval.selection.front import pareto_front
 from retrieval_eval.selection.tables import SweepTables, read_tables
 
@@ -59,10 +59,10 @@ class Compared:
         For each measure.
     documents : polars.DataFrame or None
         Judged documents of the queries that moved by any measure, with ranks and verdicts: see
-        :meth:`retrieval_eval.report.judged.Judged.look_up`. None if they were not looked up.
+        :meth:`retrieval_eval.report.queries.judged.Judged.look_up`. None if not looked up.
     tally : mapping of str to tuple of int
         For each measure, relevant documents of all queries by verdict, in the order of
-        :data:`retrieval_eval.report.judged.VERDICTS`; empty if they were not looked up.
+        :data:`retrieval_eval.report.queries.judged.VERDICTS`; empty if they were not looked up.
     reason : str
         Why they were not; empty if they were.
     """
@@ -155,8 +155,8 @@ def drill_down(
     results : Results
         A finished sweep.
     sources : mapping of str to Source or str, optional
-        From :func:`retrieval_eval.report.sources.load_sources`. Without, there are no texts and no
-        judged documents.
+        From :func:`retrieval_eval.report.queries.sources.load_sources`. Without, there are no texts
+        and no judged documents.
     measures : sequence of str
         Only these; by default all of the sweep.
     rows : sequence of str

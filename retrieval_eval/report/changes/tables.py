@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_eval.errors import InputError, unknown_name
-from retrieval_eval.report.changes_rows import (
+from retrieval_eval.report.changes.rows import (
     COSTS,
     Changes,
     CostChange,
@@ -19,7 +19,7 @@ from retrieval_eval.report.changes_rows import (
     RowName,
     Side,
 )
-from retrieval_eval.report.changes_text import changes_summary, conditions, signed, times
+from retrieval_eval.report.changes.text import changes_summary, conditions, signed, times
 from retrieval_eval.report.exports import FORMS
 from retrieval_eval.report.forms import markdown_table, markdown_text
 from retrieval_eval.report.latex import PrintedCell, PrintedTable, paper_table

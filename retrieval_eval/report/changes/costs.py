@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from retrieval_eval.report.changes_circumstances import machine_of
-from retrieval_eval.report.changes_rows import COSTS, CostChange
+from retrieval_eval.report.changes.circumstances import machine_of
+from retrieval_eval.report.changes.rows import COSTS, CostChange
 
 __all__ = ["cost_changes"]
 

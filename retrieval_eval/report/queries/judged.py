@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import Measure
-from retrieval_eval.report.sources import Source
+from retrieval_eval.report.queries.sources import Source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,7 +123,7 @@ class Judged:
     frame : polars.DataFrame, n rows
         ``query_id``, ``doc_id`` and ``grade``; the rows of a query side by side.
     place : ndarray of int8, shape (n,)
-        See :meth:`retrieval_eval.report.sources.Source.where`.
+        See :meth:`retrieval_eval.report.queries.sources.Source.where`.
     measures : mapping of str to (int, int, bool)
         For each measure its depth, the grade from which documents are relevant to it, and whether
         it sees judged documents only.

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import parse_measure
-from retrieval_eval.report.changes_circumstances import causes_of, circumstances_of
-from retrieval_eval.report.changes_costs import cost_changes
-from retrieval_eval.report.changes_quality import (
+from retrieval_eval.report.changes.circumstances import causes_of, circumstances_of
+from retrieval_eval.report.changes.costs import cost_changes
+from retrieval_eval.report.changes.quality import (
     LARGEST,
     ScorePair,
     judge_pairs,
     pair_scores,
     scores_of,
 )
-from retrieval_eval.report.changes_rows import (
+from retrieval_eval.report.changes.rows import (
     Changes,
     LoneRow,
     QualityChange,

@@ -13,7 +13,7 @@ from retrieval_eval.comparison import CompareOptions, Difference, compare, corre
 from retrieval_eval.comparison.results import enough_draws
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import Evaluation
-from retrieval_eval.report.changes_rows import SAME, QualityChange
+from retrieval_eval.report.changes.rows import SAME, QualityChange
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from retrieval_eval.comparison import MARGIN_TESTS
-from retrieval_eval.report.changes_rows import (
+from retrieval_eval.report.changes.rows import (
     COSTS,
     Changes,
     CostChange,
@@ -316,7 +316,7 @@ def print_changes(changes: Changes, *, every: bool = False) -> None:
     every : bool
         Whether rows without a change are shown, too.
     """
-    from retrieval_eval.report.changes_tables import changes_table
+    from retrieval_eval.report.changes.tables import changes_table
 
     print_text(f"{changes.a.title}\n{changes.b.title}")
     print_text("\n".join(changes_summary(changes)))
