@@ -164,18 +164,18 @@ def _group(
     pairs = math.comb(len(row_ids), 2)
     if not pairs:
         return SignificanceGroup(*facts, None, reason="fewer than two rows were run")
+    scored = tables.per_query.filter(tables.per_query["row_id"] == row_ids[0]).height
+    if pairs * len(measures) * scored > largest:
+        return SignificanceGroup(
+            *facts,
+            None,
+            reason=f"{pairs} pairs of rows x {len(measures)} measures x {scored} queries are "
+            f"more than the {largest} scores that are compared at the most",
+        )
     try:
         queries, values = tables.scores(row_ids, measures)
     except InputError as error:
         return SignificanceGroup(*facts, None, reason=str(error))
-    size = pairs * len(measures) * len(queries)
-    if size > largest:
-        return SignificanceGroup(
-            *facts,
-            None,
-            reason=f"{pairs} pairs of rows x {len(measures)} measures x {len(queries)} queries are "
-            f"more than the {largest} scores that are compared at the most",
-        )
     comparison = compare(
         [
             Evaluation(row_id, measures, tuple(queries), np.ascontiguousarray(scores), 0)

@@ -130,7 +130,9 @@ const page = (() => {
   }
 
   function announce(text) {
-    document.getElementById("announcements").textContent = text;
+    /* The same words twice would not be read out again. */
+    const place = document.getElementById("announcements");
+    place.textContent = place.textContent === text ? `${text}\u00a0` : text;
   }
 
   /* Theme: the reader's choice, or that of the system. */
