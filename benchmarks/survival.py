@@ -193,7 +193,7 @@ class Launched:
         self.mark = uuid.uuid4().hex  # every descendant inherits it
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.began = time.monotonic()
-        options = ("--out", str(self.out), "--cache", str(self.cache))
+        options = ("--out", str(self.out), "--cache", str(self.cache), "--no-page")
         with tempfile.TemporaryFile() as stderr:  # orphans would hold a pipe open
             self._stderr = os.dup(stderr.fileno())
         self.process = subprocess.Popen(

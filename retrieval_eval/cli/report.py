@@ -82,7 +82,9 @@ def report(
     browser: Annotated[bool, typer.Option("--browser", help="With --serve: open it.")] = False,
 ) -> None:
     """Say which configuration is good enough and write the page; or tables and figures."""
-    answering = {"--margin": margin is not None, "--page": page, "--cache": cache}
+    from retrieval_eval.remote import open_store
+    from retrieval_eval.report.serving import serve as serve_folder
+
     printing = {"--format": form, "--out": out}
     tables: dict[str, object] = {"--column": column, "--groups": groups, "--intervals": intervals}
     tables |= {"--caption": caption, "--label": label, "--table": table != "leaderboard"}
@@ -91,11 +93,11 @@ def report(
     shown = {"intervals": intervals, "caption": caption, "label": label}
     given: dict[str, Any] = {name: value for name, value in shown.items() if value is not None}
     if serve:
-        others = {**answering, **printing, **tables, "--figures": figures, **drawing}
-        _refuse({**others, "a second DIR": len(folders) > 1}, "beside --serve")
-        from retrieval_eval.report.serving import serve as serve_folder
-
-        serve_folder(folders[0], port or 0, open_browser=browser, say=say)
+        answering = {"--margin": margin is not None, "--page": page, "--figures": figures}
+        _refuse({**answering, **printing, **tables, **drawing}, "beside --serve")
+        _refuse({"a second DIR": len(folders) > 1}, "beside --serve")
+        store = open_store(cache)
+        serve_folder(folders[0], port or 0, store=store, open_browser=browser, say=say)
         return
     _refuse(serving, "without --serve")
     _refuse({} if form or out else tables, "without --format or --out")
@@ -109,7 +111,6 @@ def report(
         return
     if form or out or figures:
         _refuse({"--margin": margin is not None}, "but on the answer and the page")
-    from retrieval_eval.remote import open_store
     from retrieval_eval.report.answer import answer
     from retrieval_eval.report.terminal import print_text
     from retrieval_eval.sweep.results import open_results

@@ -13,7 +13,7 @@ from retrieval_eval.errors import InputError
 
 if TYPE_CHECKING:
     from retrieval_eval.store import Store
-    from retrieval_eval.sweep import Sweep
+    from retrieval_eval.sweep import Results, Sweep
 
 
 @app.command()
@@ -78,8 +78,16 @@ def run(
                 jobs=jobs,
                 say=say,
             )
+            _tell(results)
+            if page and (results.fresh or not (folder / PAGE).exists()):
+                say(f"page: {results.write_page(store=store)}")
     except SweepError as error:
         raise InputError(f"{document.where(error.location)}: {error}") from error
+    return 3 if results.failed else 0
+
+
+def _tell(results: Results) -> None:
+    """Print the leaderboard, and what was done."""
     results.show()
     if results.fresh:
         rows = results.manifest["rows"]
@@ -92,9 +100,6 @@ def run(
         )
     if "earlier_results" in results.manifest:
         say(f"earlier results of another configuration: {results.manifest['earlier_results']}")
-    if page and (results.fresh or not (folder / PAGE).exists()):
-        say(f"page: {results.write_page(store=store)}")
-    return 3 if results.failed else 0
 
 
 def _preview(sweep: Sweep, store: Store, *, skip_unavailable: bool) -> int:

@@ -2,7 +2,8 @@
 
 The file is there while a sweep runs. If the sweep's process is gone and the file is not, the sweep
 was stopped. Whether it is gone is asked of the system where that can be done: by process id and
-start time, so that another process with the same id is not taken for it.
+start time, so that another process with the same id is not taken for it. The rows that are finished
+so far have a file of their own beside it (:mod:`retrieval_eval.sweep.perform`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
     "one_line",
     "read_status",
     "remove",
+    "rows_path",
     "status_path",
     "this_process",
     "write_status",
@@ -240,6 +242,17 @@ def status_path(folder: str | Path) -> Path:
     return whole.with_name(f".{whole.name}.status.json")
 
 
+def rows_path(status: Path) -> Path:
+    """Return where the rows that are finished so far lie, beside a status file.
+
+    Examples
+    --------
+    >>> rows_path(status_path("/data/results/first")).as_posix()
+    '/data/results/.first.rows.jsonl'
+    """
+    return status.with_name(f"{status.name.removesuffix('.status.json')}.rows.jsonl")
+
+
 def write_status(path: Path, status: Status) -> None:
     """Write the file whole, or leave what was there.
 
@@ -299,9 +312,13 @@ def mark_stopped(path: Path, reason: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, and what a process left that was killed while it wrote it; if it can be."""
+    """Remove the file, and what a process left that was killed while it wrote it; if it can be.
+
+    The rows that were finished go with it: whoever still sees a status sees its rows, too.
+    """
     with contextlib.suppress(OSError):
-        for one in [path, *path.parent.glob(f"{glob.escape(path.name)}-????????")]:
+        left = path.parent.glob(f"{glob.escape(path.name)}-????????")
+        for one in [path, rows_path(path), *left]:
             one.unlink(missing_ok=True)
 
 

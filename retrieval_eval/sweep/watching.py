@@ -117,6 +117,8 @@ class Watch:
         The status file, if there shall be one.
     clock : callable
         Monotonic, in seconds.
+    settled : callable or None
+        Told number, outcome and message of each task that is settled.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Watch:
         display: Display,
         status: Path | None,
         clock: Callable[[], float],
+        settled: Callable[[int, Outcome, str], None] | None = None,
     ) -> None:
         self._jobs = [_Job(task) for task in tasks]
         self._waiting: dict[str, Counter[Size]] = {}
@@ -137,6 +140,7 @@ class Watch:
         self._failures: list[Failure] = []
         self._forecast = Forecast()
         self._display, self._path, self._clock = display, status, clock
+        self._tell = settled
         self._process, self._started = this_process(), datetime.now(UTC)
         self._begun = self._seen = self._written = clock()
         self._to_show = self._to_write = False
@@ -151,6 +155,7 @@ class Watch:
         status: Path | None,
         clock: Callable[[], float] = time.monotonic,
         console: Console | None = None,
+        settled: Callable[[int, Outcome, str], None] | None = None,
     ) -> Iterator[Watch]:
         """Watch until the block ends.
 
@@ -168,6 +173,8 @@ class Watch:
             Monotonic, in seconds.
         console : rich.console.Console, optional
             Standard error by default.
+        settled : callable, optional
+            Told number, outcome and message of each task as soon as it is settled.
         """
         from rich.console import Console
 
@@ -178,7 +185,7 @@ class Watch:
             display = PictureDisplay(console, now)
         elif wanted:
             display = LogDisplay(sys.stderr if console.stderr else console.file, now)
-        watch = cls(tasks, display, status, clock)
+        watch = cls(tasks, display, status, clock, settled)
         with display:
             watch._write(watch._status(now))
             try:
@@ -256,6 +263,8 @@ class Watch:
             words = f"failed: {failure.kind} {failure.label}: {failure.message}"
             self._display.say(words.removesuffix(": "), style="red")
             self._write(self._status(now))
+        if self._tell is not None:
+            self._tell(number, outcome, message)
         self._changed()
 
     def tick(self) -> None:

@@ -183,7 +183,7 @@ def test_bad_input_is_one_line_exit_code_2_and_no_results(
     change, parts = BAD_SWEEPS[case]
     values = settings(tiny)
     change(tiny, values)
-    assert_refused(cli("run", write_sweep(values)), *parts)
+    assert_refused(cli("run", "--no-page", write_sweep(values)), *parts)
     assert not list(tmp_path.glob("results/[!.]*"))
     assert not list(tmp_path.glob(".tiny-sweep*"))
 
@@ -196,7 +196,11 @@ def test_bad_input_of_a_real_process_is_one_line_without_a_traceback(
 ) -> None:
     path = write_sweep(settings(tiny, indexes=["falt"]))
     done = subprocess.run(
-        [*COMMAND, "run", path], check=False, capture_output=True, text=True, timeout=120
+        [*COMMAND, "run", "--no-page", path],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert_refused((done.returncode, done.stdout, done.stderr), "unknown index 'falt'")
     assert not list(tmp_path.glob("results/[!.]*"))
@@ -210,7 +214,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     cli: Cli,
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    answer = cli("run", write_sweep(settings(tiny)), "--cache", tmp_path / "file")
+    answer = cli("run", "--no-page", write_sweep(settings(tiny)), "--cache", tmp_path / "file")
     assert_refused(answer, str(tmp_path / "file"), "RETRIEVAL_EVAL_CACHE")
 
 
@@ -226,7 +230,7 @@ def test_a_sweep_prints_its_table_alone_on_stdout_and_no_bar_into_a_pipe(
     path = write_sweep(settings(tiny, indexes=["flat", {"ivf-flat": {"nlist": 4}}]))
     environment = {**os.environ, "COLUMNS": "40"}
     done = subprocess.run(
-        [*COMMAND, "run", path, "--out", "out"],
+        [*COMMAND, "run", "--no-page", path, "--out", "out"],
         check=False,
         capture_output=True,
         text=True,
@@ -257,10 +261,43 @@ def test_a_sweep_writes_below_results_by_default_and_says_so_again(
     code, first, err = cli("run", path)
     assert code == 0
     assert "1 ok" in err
-    assert (tmp_path / "results" / "tiny-sweep" / "manifest.json").is_file()
+    folder = tmp_path / "results" / "tiny-sweep"
+    assert (folder / "manifest.json").is_file()
+    assert "page: results/tiny-sweep/report.html" in err
+    page = folder / "report.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     code, second, err = cli("run", path)
     assert (code, second) == (0, first)
     assert "no work was done again" in err
+    assert "page:" not in err
+    page.unlink()
+    assert "page:" not in cli("run", path, "--no-page")[2]
+    assert not page.exists()
+
+
+def test_stopped_while_its_page_is_made_it_keeps_its_results_and_makes_it_later(
+    tiny: Path,
+    tmp_path: Path,
+    settings: MakeSettings,
+    write_sweep: Callable[[dict[str, Any]], Path],
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    path = write_sweep(settings(tiny))
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval_eval.sweep.Results.write_page", stopped)
+        code, _, err = cli("run", path)
+    assert code == 130
+    assert "run it again to go on" in err
+    folder = tmp_path / "results" / "tiny-sweep"
+    assert (folder / "results.parquet").is_file()
+    code, _, err = cli("run", path)
+    assert code == 0
+    assert "no work was done again" in err
+    assert (folder / "report.html").is_file()
 
 
 def test_a_finished_sweep_does_not_promise_that_another_folder_measures_afresh(
@@ -270,10 +307,10 @@ def test_a_finished_sweep_does_not_promise_that_another_folder_measures_afresh(
     cli: Cli,
 ) -> None:
     path = write_sweep(settings(tiny))
-    cli("run", path)
-    _, _, said = cli("run", path)
-    _, first, _ = cli("run", path, "--out", "first")
-    _, second, _ = cli("run", path, "--out", "second")
+    cli("run", "--no-page", path)
+    _, _, said = cli("run", "--no-page", path)
+    _, first, _ = cli("run", "--no-page", path, "--out", "first")
+    _, second, _ = cli("run", "--no-page", path, "--out", "second")
     measured_afresh = first.replace("first", "second") != second
     assert ("--out" in said) == measured_afresh
 
@@ -288,7 +325,9 @@ def test_set_cache_and_out_reach_the_sweep(
 ) -> None:
     path = write_sweep(settings(tiny))
     options = ["--set", "k=30", "--set", "measures=[R@30]", "--set", "timing.repeats=2"]
-    code, out, err = cli("run", path, *options, "--cache", "own-cache", "--out", "deep/out")
+    code, out, err = cli(
+        "run", "--no-page", path, *options, "--cache", "own-cache", "--out", "deep/out"
+    )
     assert code == 0, err
     assert "R@30" in out
     assert "RR@10" not in out
@@ -307,7 +346,9 @@ def test_a_dry_run_prints_the_rows_and_does_no_work(
     cli: Cli,
 ) -> None:
     indexes = ["flat", {"ivf-flat": {"nlist": [2, 4], "search": {"nprobe": [1, 2]}}}]
-    code, out, _ = cli("run", write_sweep(settings(tiny, indexes=indexes)), "--dry-run")
+    code, out, _ = cli(
+        "run", "--no-page", write_sweep(settings(tiny, indexes=indexes)), "--dry-run"
+    )
     assert code == 0
     for name in ("flat", *(f"nlist={n} nprobe={p}" for n in (2, 4) for p in (1, 2))):
         assert name in out
@@ -323,7 +364,7 @@ def test_a_dry_run_of_a_bad_sweep_is_refused_like_the_run(
     cli: Cli,
 ) -> None:
     path = write_sweep(settings(tiny, k=61))
-    assert_refused(cli("run", path, "--dry-run"), "k is 61")
+    assert_refused(cli("run", "--no-page", path, "--dry-run"), "k is 61")
 
 
 # -- run files --------------------------------------------------------------------------------

@@ -673,7 +673,7 @@ def test_a_failing_index_costs_its_own_rows_and_is_tried_again(
     config = tmp_path / "sweep.yaml"
     indexes = ["flat", f"{own_module}:Unlucky", LISTS]
     config.write_text(json.dumps(settings(tiny, indexes=indexes)))  # JSON is YAML too
-    code, out, err = cli("run", config, "--out", "out")
+    code, out, err = cli("run", "--no-page", config, "--out", "out")
     assert code == 3
     assert "Traceback" not in out + err
     assert "out of luck" in out
@@ -693,9 +693,11 @@ def test_a_failing_index_costs_its_own_rows_and_is_tried_again(
     compared = pl.read_parquet(tmp_path / "out" / "comparisons.parquet")
     assert compared.height == 2 * len(MEASURES)
 
-    assert cli("run", config, "--out", "out")[0] == 3, "a failed row is never taken for finished"
+    assert cli("run", "--no-page", config, "--out", "out")[0] == 3, (
+        "a failed row is never taken for finished"
+    )
     (tmp_path / "repaired").touch()
-    code, out, err = cli("run", config, "--out", "out")
+    code, out, err = cli("run", "--no-page", config, "--out", "out")
     assert code == 0, err
     again = pl.read_parquet(tmp_path / "out" / "results.parquet")
     assert again["status"].to_list() == ["ok"] * 4

@@ -376,7 +376,7 @@ def test_the_results_of_a_real_sweep_are_found(
 ) -> None:
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(json.dumps(settings(tiny)))
-    assert cli("run", sweep)[0] == 0
+    assert cli("run", "--no-page", sweep)[0] == 0
     code, out, err = cli("status", Path("results") / "tiny-sweep")
     assert (code, err) == (0, "")
     assert "rows: 1 ok\n" in out
@@ -393,7 +393,7 @@ def test_a_sweep_of_which_no_row_could_be_run_says_why_it_stopped(
     )
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(json.dumps(settings(tiny, indexes=["no_luck:Bad"])))
-    assert cli("run", sweep)[0] == 2
+    assert cli("run", "--no-page", sweep)[0] == 2
     code, out, _ = cli("status", Path("results") / "tiny-sweep")
     assert code == 3
     assert "stopped" in out

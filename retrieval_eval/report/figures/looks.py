@@ -318,8 +318,10 @@ def numeric_axis(
     axis: dict[str, Any] = {"title": quantity.title}
     if quantity.scale != 1 or log or highest >= 1e4:
         axis["labelExpr"] = f"format(datum.value / {quantity.scale!r}, ',.6~r')"
-    scale: dict[str, Any] = {"zero": False, "nice": False, "padding": 12}
-    if log:
+    scale: dict[str, Any] = {"nice": False, "padding": 12}
+    if not log:
+        scale["zero"] = False
+    else:
         scale["type"] = "log"
         axis["values"] = _log_ticks(lowest / quantity.scale, highest / quantity.scale)
         axis["values"] = [float(f"{tick * quantity.scale:.12g}") for tick in axis["values"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ def page_html(results: Results, *, store: Store | None = None, margin: float | N
         repeat_section(results),
     ]
     manifest = results.manifest
-    facts = [f"{len(results.rows):,} rows", f"finished {manifest['created']}"]
-    facts += [f"{count} {status}" for status, count in manifest["rows"].items() if count]
+    finished = datetime.fromisoformat(manifest["created"]).astimezone(UTC)
+    facts = [f"{count:,} rows {status}" for status, count in manifest["rows"].items() if count]
+    facts.append(f"finished {finished:%Y-%m-%d %H:%M} UTC")
     return assemble(
         str(manifest["name"]),
         [one for one in sections if one is not None],
