@@ -19,7 +19,13 @@ from retrieval_eval.comparison import (
 from retrieval_eval.comparison.orders.scores import without_rounding
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.evaluation import Evaluation
-from retrieval_eval.report.groups import LARGEST, FinishedSweep, compare_options
+from retrieval_eval.report.groups import (
+    LARGEST,
+    SLOWEST,
+    FinishedSweep,
+    compare_options,
+    too_many,
+)
 from retrieval_eval.selection.tables import SweepTables, read_tables
 
 if TYPE_CHECKING:
@@ -117,6 +123,7 @@ def encoder_agreement(
     measures: Sequence[str] = (),
     options: CompareOptions | None = None,
     largest: int = LARGEST,
+    slowest: float = SLOWEST,
     threads: int | None = None,
 ) -> list[EncoderAgreement]:
     """Compare the order of encoders under their references with that under other configurations.
@@ -139,6 +146,8 @@ def encoder_agreement(
     largest : int
         Pairs x measures x queries that are tested at the most for a dataset and filter. Beyond,
         orders are compared without a test, and `reason` says so.
+    slowest : float
+        Draws x pairs x measures x queries that are done at the most, likewise.
     threads : int, optional
         By default one for each processor; of no effect on the result.
 
@@ -169,7 +178,8 @@ def encoder_agreement(
         references, shared = _shared(frame)
         if not shared:
             continue
-        tests = _tests(tables, [references, *shared.values()], chosen, options, largest, threads)
+        shown = [references, *shared.values()]
+        tests = _tests(tables, shown, chosen, options, largest, slowest, threads)
         for configuration, rows in shared.items():
             for measure in chosen:
                 place = dataset, filter_, measure, configuration
@@ -220,6 +230,7 @@ def _tests(
     measures: tuple[str, ...],
     options: CompareOptions,
     largest: int,
+    slowest: float,
     threads: int | None,
 ) -> _Tests:
     """Test all pairs of encoders under each configuration."""
@@ -232,12 +243,9 @@ def _tests(
     if not pairs:
         return _Tests({}, reason="fewer than two rows were run")
     scored = tables.per_query.filter(tables.per_query["row_id"] == row_ids[0]).height
-    if len(pairs) * len(measures) * scored > largest:
-        return _Tests(
-            {},
-            reason=f"{len(pairs)} pairs of encoders x {len(measures)} measures x {scored} queries "
-            f"are more than the {largest} scores that are compared at the most",
-        )
+    reason = too_many(options, "encoders", len(pairs), len(measures), scored, largest, slowest)
+    if reason:
+        return _Tests({}, reason=reason)
     try:
         queries, values = tables.scores(row_ids, measures)
     except InputError as error:

@@ -15,6 +15,7 @@ from retrieval_eval.comparison import (
     compare,
     indistinguishable_groups,
 )
+from retrieval_eval.comparison.results import enough_draws
 from retrieval_eval.errors import InputError
 from retrieval_eval.evaluation import Evaluation
 from retrieval_eval.selection.tables import SweepTables, Tables, read_tables
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST",
+    "SLOWEST",
     "FinishedSweep",
     "SignificanceGroup",
     "compare_options",
     "groups_legend",
     "significance_groups",
+    "too_many",
 ]
 
 LARGEST = 20_000_000
 """Pairs x measures x queries that are compared at the most: about 1 GB at the peak."""
+
+SLOWEST = 1e11
+"""Draws x pairs x measures x queries that are done at the most: up to two minutes on two cores."""
 
 
 class FinishedSweep(Tables, Protocol):
@@ -108,6 +114,7 @@ def significance_groups(
     measures: Sequence[str] = (),
     options: CompareOptions | None = None,
     largest: int = LARGEST,
+    slowest: float = SLOWEST,
     threads: int | None = None,
 ) -> list[SignificanceGroup]:
     """Compare all pairs of rows of one encoder, in each dataset and under each filter.
@@ -130,6 +137,8 @@ def significance_groups(
     largest : int
         Pairs x measures x queries that are compared at the most. Rows that are more get no
         letters, and a reason.
+    slowest : float
+        Draws x pairs x measures x queries that are done at the most, likewise.
     threads : int, optional
         By default one for each processor; of no effect on the result.
 
@@ -148,7 +157,7 @@ def significance_groups(
         for encoder in [None] if across_encoders else encoders:
             mine = run if encoder is None else run.filter(run["encoder"] == encoder)
             facts = dataset, filter_, encoder, tuple(mine["row_id"].to_list())
-            found.append(_group(tables, facts, chosen, options, largest, threads))
+            found.append(_group(tables, facts, chosen, options, largest, slowest, threads))
     return found
 
 
@@ -158,6 +167,7 @@ def _group(
     measures: tuple[str, ...],
     options: CompareOptions,
     largest: int,
+    slowest: float,
     threads: int | None,
 ) -> SignificanceGroup:
     row_ids = facts[3]
@@ -165,13 +175,9 @@ def _group(
     if not pairs:
         return SignificanceGroup(*facts, None, reason="fewer than two rows were run")
     scored = tables.per_query.filter(tables.per_query["row_id"] == row_ids[0]).height
-    if pairs * len(measures) * scored > largest:
-        return SignificanceGroup(
-            *facts,
-            None,
-            reason=f"{pairs} pairs of rows x {len(measures)} measures x {scored} queries are "
-            f"more than the {largest} scores that are compared at the most",
-        )
+    reason = too_many(options, "rows", pairs, len(measures), scored, largest, slowest)
+    if reason:
+        return SignificanceGroup(*facts, None, reason=reason)
     try:
         queries, values = tables.scores(row_ids, measures)
     except InputError as error:
@@ -195,6 +201,41 @@ def _group(
         else ""
     )
     return SignificanceGroup(*facts, comparison, letters, reason)
+
+
+def too_many(
+    options: CompareOptions,
+    what: str,
+    pairs: int,
+    measures: int,
+    queries: int,
+    largest: int,
+    slowest: float,
+) -> str:
+    """Say why so many comparisons are not done; nothing if they are.
+
+    Parameters
+    ----------
+    options : CompareOptions
+        How they would be tested.
+    what : str
+        Of what the pairs are.
+    pairs, measures, queries : int
+        How many.
+    largest, slowest : int, float
+        As of :func:`significance_groups`.
+    """
+    told = f"{pairs} pairs of {what} x {measures} measures x {queries} queries"
+    size = pairs * measures * queries
+    if size > largest:
+        return f"{told} are more than the {largest} scores that are compared at the most"
+    draws = enough_draws(options, pairs * measures)
+    if options.test in ("randomization", "bootstrap", "tukey") and draws * size > slowest:
+        return (
+            f"{told} would need {draws} draws each, in all more than the {slowest:g} that are "
+            "done at the most"
+        )
+    return ""
 
 
 def groups_legend(groups: Sequence[SignificanceGroup]) -> list[str]:

@@ -91,6 +91,10 @@ def test_rows_that_were_not_compared_have_no_letters_but_a_reason(made: Make) ->
     assert many.letters == {}
     assert "6 pairs of rows x 1 measures x 40 queries" in many.reason
     assert significance_groups(made(LOSSES), largest=240)[0].letters
+    (slow,) = significance_groups(made(LOSSES), slowest=2e6)
+    assert slow.letters == {}
+    assert "would need 10000 draws each" in slow.reason
+    assert significance_groups(made(LOSSES), slowest=3e6)[0].letters
     assert groups_legend([many]) == [f"no letters for news | lsa: {many.reason}"]
 
 

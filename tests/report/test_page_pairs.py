@@ -113,7 +113,7 @@ def test_too_many_rows_have_no_matrix_and_a_reason(
     assert part(section, "list")["matrices"] == []
     assert "news | lsa: 4 rows, and a matrix holds 3" in body(section)
     assert part(section, "own-0")["candidate"]
-    monkeypatch.setattr(pairs_module, "_LARGEST", 100)
+    monkeypatch.setattr(pairs_module, "LARGEST", 100)
     assert "more than the 100 scores" in body(pairs_section(sweep))
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
 from retrieval_eval import Run
+from retrieval_eval.report.serving import open_server
+from retrieval_eval.store import Store
 from retrieval_eval.sweep import Results, Sweep
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Open = Callable[..., Any]
 _NONE = "\N{EN DASH}"
@@ -156,3 +164,30 @@ def test_the_configuration_is_copied_and_can_be_run(opened: Open, tiny: Results)
     import yaml
 
     assert Sweep(**yaml.safe_load(text)) == Sweep(**tiny.manifest["sweep"])
+
+
+def test_a_page_that_waits_becomes_the_report_and_keeps_its_address(
+    browser: Browser, tiny: Results, tmp_path: Path
+) -> None:
+    wrong: list[str] = []
+    asked: set[str] = set()
+    store = Store(tiny.folder.parent / "cache")
+    with open_server(tmp_path / "out", store=store) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        page = browser.new_page()
+        page.on("console", lambda said: wrong.append(said.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: asked.add(request.url.partition("#")[0]))
+        page.goto(f"{server.url}#leaderboard?leaderboard.sort=-R@20")
+        page.get_by_text("waiting").first.wait_for()
+        shutil.copytree(tiny.folder, tmp_path / "whole")
+        (tmp_path / "whole").rename(tmp_path / "out")
+        header = page.locator("#leaderboard th[aria-sort]")
+        header.wait_for(timeout=60_000)
+        assert header.inner_text().startswith("R@20")
+        page.close()
+        server.shutdown()
+        thread.join()
+    assert wrong == []
+    assert {url.partition("?")[0] for url in asked} <= {server.url, f"{server.url}state"}

@@ -16,7 +16,7 @@ from retrieval_eval.report.page.changes import changes_section
 from retrieval_eval.report.page.document import Section, assemble
 from retrieval_eval.report.page.health import health_section
 from retrieval_eval.report.page.leaderboard import leaderboard_section
-from retrieval_eval.report.page.pairs import pairs_section
+from retrieval_eval.report.page.pairs import LARGEST, SLOWEST, pairs_section
 from retrieval_eval.report.page.queries import queries_section
 from retrieval_eval.report.page.repeat import repeat_section
 from retrieval_eval.report.page.tradeoffs import tradeoffs_section
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from retrieval_eval.sweep import Results
 
 __all__ = ["page_html", "write_changes_page", "write_page"]
-
-_PAIRS = 4_000_000
-"""Pairs x measures x queries that are compared for a page: a second or two."""
 
 
 def page_html(results: Results, *, store: Store | None = None, margin: float | None = None) -> str:
@@ -48,7 +45,7 @@ def page_html(results: Results, *, store: Store | None = None, margin: float | N
     """
     found = answer(results, margin=margin)
     named = [one.row_id for one in found.claims if one.row_id is not None]
-    groups = significance_groups(results, largest=_PAIRS)
+    groups = significance_groups(results, largest=LARGEST, slowest=SLOWEST)
     sections: list[Section | None] = [
         answer_section(found),
         leaderboard_section(results, groups),

@@ -17,11 +17,14 @@ from retrieval_eval.selection.tables import SweepTables, read_tables
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["pairs_section"]
+__all__ = ["LARGEST", "SLOWEST", "pairs_section"]
 
-_LARGEST = 4_000_000
+LARGEST = 4_000_000
 """Pairs x measures x queries that are compared of one encoder's rows in a dataset and filter, and
-of all encoders' rows in all of these together: a few seconds."""
+of all encoders' rows in all of these together."""
+
+SLOWEST = 2e10
+"""Draws of these at the most, each time: a few seconds."""
 
 _ROWS = 60
 """Rows of a matrix: of more, no reader finds a cell."""
@@ -53,7 +56,7 @@ def pairs_section(
     """
     tables = read_tables(results, None)
     if groups is None:
-        groups = significance_groups(tables, largest=_LARGEST)
+        groups = significance_groups(tables, largest=LARGEST, slowest=SLOWEST)
     matrices, reasons = _chosen([*groups, *_across_encoders(tables)])
     rows = {row["row_id"]: row for row in tables.rows.to_dicts()}
     own = _own(results.comparisons)
@@ -98,12 +101,12 @@ def _across_encoders(tables: SweepTables) -> list[SignificanceGroup]:
         for _, frame in tables.cells()
         if frame.filter(frame["status"] == "ok")["encoder"].n_unique() > 1
     ]
-    largest = _LARGEST // max(1, len(cells))
+    largest = LARGEST // max(1, len(cells))
     small = [one for one in cells if (one["status"] == "ok").sum() <= _ROWS]
     if not small:
         return []
     some = SweepTables(pl.concat(small), tables.per_query, tables.manifest)
-    return significance_groups(some, across_encoders=True, largest=largest)
+    return significance_groups(some, across_encoders=True, largest=largest, slowest=SLOWEST)
 
 
 def _chosen(groups: Iterable[SignificanceGroup]) -> tuple[list[SignificanceGroup], list[str]]:
@@ -265,7 +268,7 @@ def _sentences(found: Sequence[Resolution]) -> list[str]:
 def _agreements(tables: SweepTables) -> list[dict[str, Any]]:
     """Return, for each dataset and filter, tau by configuration and measure, and swaps."""
     places: dict[tuple[str, str | None], list[EncoderAgreement]] = {}
-    for one in encoder_agreement(tables, largest=_LARGEST):
+    for one in encoder_agreement(tables, largest=LARGEST, slowest=SLOWEST):
         places.setdefault((one.dataset, one.filter), []).append(one)
     return [
         _agreement(dataset if filter_ is None else f"{dataset}, {filter_}", mine)

@@ -2,9 +2,9 @@
 
 Scores are those of the sweep. With the judgments (see
 :mod:`retrieval_eval.report.queries.sources`), the ranks of judged documents are looked up in the
-run files of some rows, and each relevant document has a verdict: found by both rows, lost or gained by the candidate, or found by neither. Where the
-reference is exact search with the same encoder, what the candidate lost its index lost, and what
-neither finds the encoder lost.
+run files of some rows, and each relevant document has a verdict: found by both rows, lost or gained
+by the candidate, or found by neither. Where the reference is exact search with the same encoder,
+what the candidate lost its index lost, and what neither finds the encoder lost.
 """
 
 from __future__ import annotations
