@@ -47,7 +47,7 @@ def split_into_passages(data: Dataset, *, lines: int, step: int) -> Dataset:
     ...     Dataset("made", ["c", "d"], ["one", "a\nb\nc"], ("q",), ["?"], qrels), lines=2, step=1
     ... )
     >>> list(cut.document_ids), cut.documents[2]
-    (['c:1', 'd:1', 'd:2'], 'b\\nc')
+    (['c:1', 'd:1', 'd:2'], 'b\nc')
     >>> cut.qrels.to_frame().rows()
     [('q', 'd:1', 2), ('q', 'd:2', 2)]
     """
