@@ -34,6 +34,7 @@ INDEXES: PluginTable[Index] = PluginTable(
         "pq": f"{_HERE}.pq:PqIndex",
         "project": f"{_HERE}.project:ProjectIndex",
         "rabitq": f"{_HERE}.rabitq:RabitqIndex",
+        "post-filter": f"{_HERE}.post_filter:PostFilterIndex",
         "refine": f"{_HERE}.refine:RefineIndex",
         "sharded": f"{_HERE}.sharded:ShardedIndex",
         "sparse": f"{_HERE}.sparse:SparseIndex",

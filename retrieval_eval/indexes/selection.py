@@ -45,7 +45,9 @@ def finds_nothing(queries: Any) -> RawHits:
     return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
 
 
-def post_filtered(bind: Callable[[int], BoundSearch], selection: Selection, k: int) -> BoundSearch:
+def post_filtered(
+    bind: Callable[[int], BoundSearch], selection: Selection, k: int, depth: int | None = None
+) -> BoundSearch:
     """Filter what an unfiltered search returns, asking for more hits until enough pass.
 
     Starts with as many hits as hold k passing ones on average, half as many again to spare, and
@@ -59,9 +61,11 @@ def post_filtered(bind: Callable[[int], BoundSearch], selection: Selection, k: i
         What passes; at least one document.
     k : int
         Hits wanted; at most the number of documents that pass.
+    depth : int, optional
+        Ask for so many hits (or k, if that is more) once, and be content with what passes.
     """
     n = len(selection.mask)
-    first = min(n, -(-3 * k * n // (2 * selection.matches)))
+    first = min(n, max(depth, k) if depth else -(-3 * k * n // (2 * selection.matches)))
 
     def call(queries: NDArray[np.float32]) -> RawHits:
         wanted = first
@@ -70,7 +74,7 @@ def post_filtered(bind: Callable[[int], BoundSearch], selection: Selection, k: i
             passes = selection.mask[np.maximum(labels, 0).astype(np.int64)] & (labels >= 0)
             enough = np.count_nonzero(passes, axis=1) >= k
             exhausted = (labels < 0).any(axis=1)
-            if wanted == n or (enough | exhausted).all():
+            if depth or wanted == n or (enough | exhausted).all():
                 break
             wanted = min(n, 4 * wanted)
         order = np.argsort(~passes, axis=1, kind="stable")[:, :k]  # what passes first, in order

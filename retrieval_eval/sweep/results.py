@@ -9,7 +9,7 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval_eval.comparison import Comparison
 from retrieval_eval.errors import InputError, unknown_name
 from retrieval_eval.plugins import require
+from retrieval_eval.runs import Run
 from retrieval_eval.sweep.compare import RowPair
 from retrieval_eval.sweep.execute import Outcome
 from retrieval_eval.sweep.plan import Plan
@@ -97,6 +98,30 @@ class Results:
     def health(self) -> pl.DataFrame:
         """One row a dataset and encoder, if the sweep asked for it."""
         return self._read("health.parquet")
+
+    def runs(self) -> list[Run]:
+        """Read the runs of all rows that were run, in the order of :attr:`rows`.
+
+        Returns
+        -------
+        list of Run
+            Named by encoder and configuration; by dataset and filter, too, if there are several.
+
+        Raises
+        ------
+        InputError
+            If a file of a run is missing or cannot be read.
+        """
+        rows = self.rows.filter(self.rows["status"] == "ok")
+        shown = [name for name in ("dataset", "filter") if rows[name].n_unique() > 1]
+        read = []
+        for row in rows.iter_rows(named=True):
+            found = sorted((self.folder / "runs").glob(f"*.{row['row_id'][:8]}.trec.gz"))
+            if len(found) != 1:
+                raise InputError(f"{self.folder / 'runs'}: has no run of the row {row['row_id']}")
+            words = (row[name] or "" for name in (*shown, "encoder", "configuration"))
+            read.append(replace(Run.from_file(found[0]), name=" ".join(filter(None, words))))
+        return read
 
     def to_pandas(self, table: str = "rows") -> Any:
         """Return a table as a pandas DataFrame.

@@ -302,6 +302,7 @@ COMBINATORS: dict[str, dict[str, Any]] = {
     "project": {"d": 8},
     "sharded": {"shards": 2},
     "insertion-order": {},
+    "post-filter": {},
 }
 
 

@@ -71,6 +71,15 @@ class LabelNoise:
         ]
         return min(changed, default=None)
 
+    @property
+    def winner_ci95(self) -> NDArray[np.float64]:
+        """95 % interval of each share in `winner` (Clopper & Pearson 1934); shape (f, 2)."""
+        from scipy.stats import binomtest
+
+        counts = np.rint(self.winner * self.replicates).astype(int).tolist()
+        found = (binomtest(count, self.replicates).proportion_ci() for count in counts)
+        return np.array([[one.low, one.high] for one in found]).reshape(-1, 2)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON shows; what is not known as None."""
         return {

@@ -16,7 +16,14 @@ from retrieval_eval.evaluation.pairing import Judgments
 from retrieval_eval.qrels import Qrels
 from retrieval_eval.runs import Run
 
-__all__ = ["content_order", "pool_depth", "raw_draws", "sample_judgments", "sample_queries"]
+__all__ = [
+    "complete_pool",
+    "content_order",
+    "pool_depth",
+    "raw_draws",
+    "sample_judgments",
+    "sample_queries",
+]
 
 _JUDGMENTS, _QUERIES = 101, 102  # streams of random numbers, one for each purpose
 
@@ -63,6 +70,49 @@ def pool_depth(qrels: Qrels, runs: Sequence[Run], depth: int) -> Qrels:
     for run in runs:
         kept[judgments.meet(run.top(depth), expected_ties=False).document] = True
     return _only(qrels, kept, f"a pool of depth {depth} leaves no judgment")
+
+
+def complete_pool(qrels: Qrels, runs: Sequence[Run], depth: int) -> Qrels:
+    """Judge all that a pool holds: what nobody judged is not relevant.
+
+    That is what means over runs assume anyway. Said in so many words, these judgments can be wrong,
+    too, in :func:`~retrieval_eval.comparison.robustness.label_noise`, as those of a pool that
+    people judged.
+
+    Parameters
+    ----------
+    qrels : Qrels
+        The judgments; not changed.
+    runs : sequence of Run
+        The runs that the pool is made of, at least one.
+    depth : int
+        Documents of each run and judged query that are in the pool, in trec_eval's order.
+
+    Returns
+    -------
+    Qrels
+        The judgments, and a grade of 0 for each other document of the pool.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or the depth is below 1.
+
+    Examples
+    --------
+    >>> qrels = Qrels.from_mapping({"q1": {"a": 1, "b": 0}})
+    >>> run = Run.from_mapping({"q1": {"x": 2.0, "a": 1.0, "y": 0.5}, "q2": {"a": 1.0}})
+    >>> complete_pool(qrels, [run], 2).mapping
+    {'q1': {'a': 1, 'b': 0, 'x': 0}}
+    """
+    if not runs:
+        raise InputError("a pool needs at least one run")
+    known, pair = qrels.to_frame(), ["query_id", "doc_id"]
+    pool = pl.concat([run.top(depth).to_frame().select(pair) for run in runs]).unique()
+    queries = pl.Series(qrels.query_ids, dtype=pl.String).implode()
+    new = pool.filter(pl.col("query_id").is_in(queries)).join(known, on=pair, how="anti")
+    grade = pl.lit(0, dtype=known.schema["relevance"]).alias("relevance")
+    return Qrels.from_frame(pl.concat([known, new.sort(pair).with_columns(grade)]))
 
 
 def sample_judgments(qrels: Qrels, fraction: float, seed: int) -> Qrels:
