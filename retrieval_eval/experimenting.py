@@ -12,7 +12,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,13 @@ from retrieval_eval.errors import InputError, RetrievalEvalError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from retrieval_eval.datasets import Dataset
     from retrieval_eval.encoders import Encoder
+    from retrieval_eval.hits import Hits
+    from retrieval_eval.neighbours import Metric
     from retrieval_eval.pipeline import Embeddings
     from retrieval_eval.store import Store
     from retrieval_eval.sweep import Results, Sweep
@@ -162,6 +167,63 @@ class Experiment:
             return get_encoder(given)
         ((name, parameters),) = given.items()
         return get_encoder(name, **{k: v for k, v in parameters.items() if k != "label"})
+
+    def scorer(
+        self,
+        data: Dataset,
+        documents: NDArray[np.float32],
+        queries: NDArray[np.float32],
+        *,
+        query_ids: Sequence[str] | None = None,
+        measure: str = "nDCG@10",
+        k: int = 10,
+        metric: Metric = "cosine",
+    ) -> Callable[[Hits], dict[str, NDArray[np.float64]]]:
+        """Return what scores hits query by query: by judgments, and against exact search.
+
+        Parameters
+        ----------
+        data : Dataset
+            Whose judgments count.
+        documents, queries : ndarray of float32, shape (n, d) and (q, d)
+            The vectors that are searched and asked.
+        query_ids : sequence of str, optional
+            Ids of the queries that are asked; by default all of the data set. If it is empty, the
+            queries are not judged, and recall is all there is.
+        measure : str
+            A measure; its depth is at most k.
+        k : int
+            Neighbours, and hits of each query.
+        metric : {'cosine', 'ip', 'l2'}
+            What nearest means.
+
+        Returns
+        -------
+        callable
+            Takes hits; returns scores by ``measure`` and by ``neighbour recall@k``, in the order of
+            the queries. Recall is NaN for a query of zeros under 'cosine', which has no neighbours.
+        """
+        import numpy as np
+
+        from retrieval_eval.evaluation import Evaluator
+        from retrieval_eval.neighbours import exact_neighbours, kth_scores, neighbour_recall
+        from retrieval_eval.runs import Run
+
+        ids = data.query_ids if query_ids is None else tuple(query_ids)
+        best = kth_scores(exact_neighbours(documents, queries, k, metric)[1], k)
+        qrels = data.qrels if query_ids is None or not ids else data.qrels.only_queries(ids)
+        place = {query: number for number, query in enumerate(qrels.query_ids)}
+        order = np.array([place[query] for query in ids], dtype=np.intp)
+
+        def scored(hits: Hits) -> dict[str, NDArray[np.float64]]:
+            recall = neighbour_recall(hits, best, documents, queries, k, metric)
+            found = {f"neighbour recall@{k}": recall}
+            if ids:
+                run = Run.from_hits(hits, ids, data.document_ids)
+                found[measure] = Evaluator(qrels, [measure]).evaluate(run).per_query(measure)[order]
+            return found
+
+        return scored
 
     @staticmethod
     def name_of(encoder: str | Mapping[str, Any]) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AtSize", "JudgedVectors", "Setting", "measure_at_sizes"]
 
+_CROWD = 0.05
+
 Setting = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 """An index: its name, the parameters it is built with, and those it is searched with."""
 
@@ -66,14 +68,20 @@ class JudgedVectors:
         queries : int
             How many, at most `near`.
         near : int
-            They come from the first so many documents, and are moved by up to half the distance
-            between neighbours among these, about ``near ** (-1 / m)``.
+            They come from the first so many documents.
+
+        Notes
+        -----
+        A query is moved as far as there are 0.05 of `near` evenly spread documents within:
+        ``(0.05 / near) ** (1 / m)``. So about 0.05 * n / near others stand nearer among n, whatever
+        m is, and quality falls as the collection grows, for exact search, too.
         """
         import polars as pl
 
         points = uniform_ball(n + queries, m, d, seed)
         asked = np.random.default_rng(seed).choice(min(near, n), queries, replace=False)
-        moved = points[asked] + np.float32(near ** (-1 / m) / 2) * points[n:]
+        far = points[n:] / np.linalg.norm(points[n:], axis=1, keepdims=True)
+        moved = points[asked] + np.float32((_CROWD / near) ** (1 / m)) * far
         names = [str(one) for one in asked]
         judged = pl.DataFrame({"query_id": names, "doc_id": names, "relevance": 1})
         return cls(points[:n], [str(one) for one in range(n)], moved, names, judged)

@@ -29,7 +29,8 @@ class InsertionOrderBuild(CombinatorBuild):
     index : str or mapping
         The inner index.
     order : {'random', 'lid-ascending', 'lid-descending', 'category'}
-        By the seed; by local intrinsic dimensionality; or grouped by an attribute.
+        By the seed; by local intrinsic dimensionality, documents without an estimate last; or
+        grouped by an attribute.
     category : str or None
         The attribute to group by; documents without a value come first.
     neighbours : int
@@ -45,7 +46,16 @@ class InsertionOrderIndex(Combinator):
     """Adds documents to an inner index in an order of choice (Elliott & Clark 2024).
 
     Graphs depend on the order of insertion. Finding the order by local intrinsic dimensionality
-    takes an exact search of every document, which counts as training.
+    takes an exact search of every document, which counts as training. The seed is that of the inner
+    index, too: of the levels of a graph. ``faiss-hnsw`` shuffles the documents of each level, so
+    that no order matters to it; :meth:`note` says so.
+
+    Examples
+    --------
+    >>> vectors = np.random.default_rng(0).normal(size=(300, 8))
+    >>> index = InsertionOrderIndex(index="flat", order="lid-ascending").build(vectors)
+    >>> index.search(vectors[:3], 1).ids.ravel().tolist()
+    [0, 1, 2]
     """
 
     name: ClassVar[str] = "insertion-order"
@@ -71,6 +81,14 @@ class InsertionOrderIndex(Combinator):
                 "vectors: choose less than their number"
             )
         super().check(n, d)
+
+    def note(self, search: Any, n: int, k: int) -> str | None:
+        """Say where the order has no effect."""
+        found = super().note(search, n, k)
+        if all(one.name != "faiss-hnsw" for one in self.classes()):
+            return found
+        own = "the order has no effect: faiss shuffles what it adds to a graph; hnsw does not"
+        return own if found is None else f"{own}; {found}"
 
     def attribute_columns(self) -> list[str]:
         """Name the attribute to group by, and those that the inner index needs."""

@@ -1,4 +1,4 @@
-"""Fewer dimensions before another index: by principal components, or with a view to the queries."""
+"""Fewer dimensions before another index: principal components, the first ones, or by queries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.indexes._combinator import Combinator, CombinatorBuild
-from retrieval_eval.indexes.base import BoundSearch
+from retrieval_eval.indexes.base import BoundSearch, Vectors
 from retrieval_eval.indexes.selection import RawHits, Selection
 from retrieval_eval.neighbours import Metric
 from retrieval_eval.store import file_digest
 
-__all__ = ["ProjectBuild", "ProjectIndex", "learn_projections", "projection_loss"]
+__all__ = [
+    "ProjectBuild",
+    "ProjectIndex",
+    "learn_projections",
+    "projection_bound",
+    "projection_loss",
+]
 
 Array = NDArray[np.float64]
 
@@ -32,16 +38,18 @@ class ProjectBuild(CombinatorBuild):
         The inner index.
     d : int
         Dimensions to keep; at most those of the vectors.
-    method : {'pca', 'leanvec'}
-        Principal components of the documents, or the pair of projections that keeps inner products
-        with queries best.
+    method : {'pca', 'leanvec', 'truncate'}
+        Principal components of the documents; the pair of projections that keeps inner products
+        with queries best; or the first dimensions as they are, for encoders that put most into them
+        (Matryoshka representations, Kusupati et al. 2022). Under cosine, what is truncated is
+        brought to unit length again.
     queries : str or None
         A ``.npy`` file of example queries, shape (q, dimension), by the same encoder; not those
         that are evaluated. 'leanvec' needs them, here or in :meth:`ProjectIndex.build`.
     """
 
     d: Annotated[int, Ge(1)] = 128
-    method: Literal["pca", "leanvec"] = "pca"
+    method: Literal["pca", "leanvec", "truncate"] = "pca"
     queries: str | None = None
 
 
@@ -70,16 +78,11 @@ def learn_projections(
     A, B : ndarray of float64, shape (d, D)
         The projections.
     """
-    gram = np.zeros((documents.shape[1],) * 2)
-    mean = documents.mean(axis=0, dtype=np.float64) if centred else 0.0
-    for start in range(0, len(documents), 2**14):  # float64, in blocks
-        block = documents[start : start + 2**14].astype(np.float64) - mean
-        gram += block.T @ block
+    gram = _gram(documents, documents.mean(axis=0, dtype=np.float64) if centred else 0.0)
     if queries is None:
         top = np.linalg.eigh(gram)[1][:, ::-1][:, :d].T
         return top, top
-    asked = queries.astype(np.float64)
-    values, vectors = np.linalg.eigh(asked.T @ asked)
+    values, vectors = np.linalg.eigh(_gram(queries))
     roots = np.sqrt(np.maximum(values, 0.0))
     roots[roots < roots.max() * 1e-7] = 0.0  # directions that no example query has
     inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
@@ -91,10 +94,74 @@ def learn_projections(
 def projection_loss(
     documents: NDArray[np.float32], queries: NDArray[np.float32], to_queries: Array, to_docs: Array
 ) -> float:
-    """Return the share of ``|Q X^T|_F^2`` that projections lose, from 0 to 1."""
-    exact = queries.astype(np.float64) @ documents.astype(np.float64).T
-    kept = (queries @ to_queries.T) @ (documents @ to_docs.T).T
-    return float(np.sum((kept - exact) ** 2) / np.sum(exact**2))
+    """Return the share of ``|Q X^T|_F^2`` that projections lose.
+
+    Parameters
+    ----------
+    documents : ndarray of float32, shape (n, D)
+        X.
+    queries : ndarray of float32, shape (q, D)
+        Q. For queries that the projections were not learnt from, it may exceed 1.
+    to_queries, to_docs : ndarray of float64, shape (d, D)
+        A and B of :func:`learn_projections`.
+
+    Returns
+    -------
+    float
+        ``|Q (A^T B - I) X^T|_F^2 / |Q X^T|_F^2``; NaN if all inner products are 0.
+    """
+    left, right = _gram(queries), _gram(documents)
+    error = to_queries.T @ to_docs - np.eye(len(left))
+    lost = np.sum((left @ error @ right) * error)  # the trace of E^T Q^T Q E X^T X
+    return _share(max(lost, np.float64(0.0)), np.sum(left * right))
+
+
+def projection_bound(documents: NDArray[np.float32], queries: NDArray[np.float32], d: int) -> float:
+    """Return the least share of ``|Q X^T|_F^2`` that any projections to d dimensions lose.
+
+    It is what the singular values of ``(Q^T Q)^(1/2) (X^T X)^(1/2)`` beyond the d-th hold
+    (Eckart & Young 1936). 'leanvec' attains it on the queries that it learns from.
+
+    Parameters
+    ----------
+    documents : ndarray of float32, shape (n, D)
+        X.
+    queries : ndarray of float32, shape (q, D)
+        Q.
+    d : int
+        Dimensions that are kept.
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN if all inner products are 0.
+
+    Examples
+    --------
+    >>> both = np.diag([2.0, 1.0]).astype(np.float32)
+    >>> round(projection_bound(both, both, 1), 4)  # 1 / (16 + 1)
+    0.0588
+    """
+    values = np.linalg.svd(_root(_gram(queries)) @ _root(_gram(documents)), compute_uv=False) ** 2
+    return _share(np.sum(values[d:]), np.sum(values))
+
+
+def _gram(vectors: NDArray[np.float32], mean: Array | float = 0.0) -> Array:
+    gram = np.zeros((vectors.shape[1],) * 2)
+    for start in range(0, len(vectors), 2**14):  # float64, in blocks
+        block = vectors[start : start + 2**14].astype(np.float64) - mean
+        gram += block.T @ block
+    return gram
+
+
+def _root(gram: Array) -> Array:
+    values, vectors = np.linalg.eigh(gram)
+    root: Array = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return root
+
+
+def _share(lost: np.floating[Any], whole: np.floating[Any]) -> float:
+    return float(lost / whole) if whole > 0 else float("nan")
 
 
 class ProjectIndex(Combinator):
@@ -148,6 +215,9 @@ class ProjectIndex(Combinator):
     def _train(self, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None) -> bool:
         super()._train(vectors, queries)
         own = self.parameters
+        if own.method == "truncate":
+            self._to_queries = self._to_documents = np.eye(self.d, own.d, dtype=np.float32)
+            return False
         if own.method == "leanvec" and queries is None:
             queries = self._read_queries(self.d)
         elif own.method == "pca":
@@ -179,19 +249,51 @@ class ProjectIndex(Combinator):
         prepared: NDArray[np.float32] = self._prepare(loaded, f"example queries of {path}")[0]
         return prepared
 
+    def loss(self, documents: Vectors, queries: Vectors) -> float:
+        """Return the share of inner products that the projections lose.
+
+        Parameters
+        ----------
+        documents : ndarray of float, shape (n, D)
+            Those that the index was built from, say.
+        queries : ndarray of float, shape (q, D)
+            Those to be asked, say.
+
+        Returns
+        -------
+        float
+            As :func:`projection_loss` has it; for cosine, of vectors of unit length.
+
+        Raises
+        ------
+        InputError
+            If the index is not built, or vectors do not fit.
+        """
+        self._require_built("asking for its loss")
+        prepared = [self._prepare_queries(one)[0] for one in (documents, queries)]
+        maps = (one.T.astype(np.float64) for one in (self._to_queries, self._to_documents))
+        return projection_loss(*prepared, *maps)
+
     def _build(self, vectors: NDArray[np.float32]) -> None:
         examples = self._examples
         self.inner.build(
-            vectors @ self._to_documents,
+            self._cut(vectors, self._to_documents),
             attributes=self.attributes,
-            queries=None if examples is None else examples @ self._to_queries,
+            queries=None if examples is None else self._cut(examples, self._to_queries),
         )
 
+    def _cut(self, vectors: NDArray[np.float32], projection: Any) -> NDArray[np.float32]:
+        cut: NDArray[np.float32] = vectors @ projection
+        if self.parameters.method == "truncate" and self.metric == "cosine":
+            norms = np.linalg.norm(cut, axis=1, keepdims=True)
+            cut /= np.where(norms == 0, np.float32(1), norms)
+        return cut
+
     def _bind_selected(self, k: int, search: Any, selection: Selection | None) -> BoundSearch:
-        call, project = self._bind_inner(self.inner, k, search, selection), self._to_queries
+        call, projection = self._bind_inner(self.inner, k, search, selection), self._to_queries
 
         def projected(queries: NDArray[np.float32]) -> RawHits:
-            return call(queries @ project)
+            return call(self._cut(queries, projection))
 
         return projected
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retrieval_eval.errors import InputError
 from retrieval_eval.indexes.equal_bytes import Compressed
@@ -125,9 +125,10 @@ def fewest_bytes(
         By dataset, encoder, method, and whether it is refined; None where no bytes were enough.
         That one passes is corrected for all rows of the sweep, so it may be picked among them.
     """
-    fewest: dict[tuple[str, str, str, bool], Any] = {}
-    for one in sorted(found, key=lambda one: one.way.bytes):
+    fewest: dict[tuple[str, str, str, bool], CompressedResult | None] = {}
+    for one in found:
         key = (one.dataset, one.encoder, one.way.method, one.way.refined)
-        if fewest.setdefault(key, None) is None and one.within:
+        best = fewest.setdefault(key, None)
+        if one.within and (best is None or one.way.bytes < best.way.bytes):
             fewest[key] = one
     return fewest

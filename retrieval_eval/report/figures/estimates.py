@@ -86,7 +86,7 @@ def estimates(
     alt = load_altair()
     legend = None if len(series) == 1 else alt.Legend(title=None)
     scale = {"domain": series}
-    base = alt.Chart(alt.NamedData("estimates")).encode(
+    base = alt.Chart().encode(  # data of its own would stand in every panel
         y=alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(grid=False, labelLimit=240)),
         yOffset=alt.YOffset("series:N", sort=series, scale=alt.Scale(**scale, paddingOuter=0.4)),
         color=alt.Color(
@@ -100,7 +100,10 @@ def estimates(
             alt.Tooltip("high:Q", title="to"),
         ],
     )
-    across = {"scale": alt.Scale(zero=False, nice=True), "axis": alt.Axis(tickCount=6)}
+    across = {
+        "scale": alt.Scale(zero=False, nice=True),
+        "axis": alt.Axis(tickCount=6, labelSeparation=8),
+    }
     layers = [
         base.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=look.font_size / 6)
@@ -113,7 +116,7 @@ def estimates(
         ),
     ]
     if zero:
-        rule = alt.Chart(alt.NamedData("estimates")).mark_rule(
+        rule = alt.Chart().mark_rule(
             color=look.faint, strokeDash=[4, 3], strokeWidth=look.font_size / 12
         )
         layers.insert(0, rule.encode(x=alt.datum(0)))
