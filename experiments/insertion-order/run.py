@@ -1,8 +1,8 @@
 """What the order of insertion does to HNSW: to neighbour recall, nDCG, and the rank of encoders.
 
-Graph and search stay the same; documents enter at random, by ascending and descending local
-intrinsic dimensionality, and grouped (Elliott & Clark 2024). Each order is built with several seeds
-and compared with the mean of random ones, query by query, with intervals over queries and builds.
+Documents enter at random, by local intrinsic dimensionality, ascending and descending, and grouped
+(Elliott & Clark 2024). Each order is drawn and built with several seeds, and compared with the mean
+of random ones, query by query, with intervals over queries and builds.
 """
 
 from itertools import product
@@ -25,23 +25,24 @@ with Experiment(__file__, encoders=ENCODERS) as lab:
     small = GRAPHS[:1], ["lsa", "hashing"], 2
     graphs, encoders, builds = small if lab.small else (GRAPHS, lab.encoders, 8)
     data, names = lab.dataset(), [lab.name_of(one) for one in encoders]
-    columns = {"LID ascending": "lid", "LID descending": "minus_lid"}
-    columns |= {f"by {column}": column for column in list(data.attributes)[:1]}
-    orders, scores, exact = ["random", *columns], {}, {}
+    grouped = {f"by {name}": data.attribute_table([name])[name] for name in [*data.attributes][:1]}
+    columns, scores, exact = ["LID ascending", "LID descending", *grouped], {}, {}
     for encoder, name in zip(encoders, names, strict=True):
         vectors = lab.embed(data, encoder)
         documents, queries = np.array(vectors.documents), np.array(vectors.queries)
         documents /= np.maximum(np.linalg.norm(documents, axis=1, keepdims=True), 1e-30)
-        lid = local_intrinsic_dimensionality(documents)
-        attributes = {**data.attributes, "lid": lid, "minus_lid": -lid}
+        lid = np.nan_to_num(10 * np.log(local_intrinsic_dimensionality(documents)))
+        keys = {"random": 0 * lid, "LID ascending": lid, "LID descending": -lid}
+        keys |= {k: 99 * np.array(v.rank("dense").fill_null(0)) for k, v in grouped.items()}
         scored, flat = lab.scorer(data, documents, queries), get_index("flat").build(documents)
         exact[name] = scored(flat.search(queries, 10))[MEASURE][None]
-        for (backend, m, efc), order in product(graphs, orders):
-            by = {"order": "category", "category": columns[order]} if order in columns else {}
-            graph = {backend: {"M": m, "ef_construction": efc}}
+        for (backend, m, efc), order in product(graphs, keys):
+            own = {"index": {backend: {"M": m, "ef_construction": efc}}, "threads": 1}
+            own |= {"order": "category", "category": "key"}
             for seed in range(lab.seed, lab.seed + builds):
-                made = get_index("insertion-order", index=graph, seed=seed, threads=1, **by)
-                index = made.build(documents, attributes=attributes)
+                key = keys[order] + np.random.default_rng(seed).normal(size=len(documents))
+                made = get_index("insertion-order", seed=seed, **own)
+                index = made.build(documents, attributes={"key": key})
                 for ef in (10, 64):
                     for what, values in scored(index.search(queries, 10, index={"ef": ef})).items():
                         key = what, f"{backend} M={m} efC={efc} ef={ef}", name, order
@@ -68,7 +69,7 @@ with Experiment(__file__, encoders=ENCODERS) as lab:
             spreads.append([what, setting, one.change, one.sd, f"{one.ratio:.1f}", *shares])
     heads = ["of", "graph", "change", "sd", "ratio", "beyond random", "random told apart"]
     lab.table("spread", heads, spreads)
-    for setting, order in product(settings, orders):
+    for setting, order in product(settings, ["random", *columns]):
         for one in rank_swaps(exact, {n: scores[MEASURE, setting, n, order] for n in names}):
             swapped = f"{one.ahead}, {one.behind}", one.before, one.after, f"{one.share:.0%}"
             swaps.append([setting, order, *swapped])

@@ -27,11 +27,12 @@ def shown(values, form="+.3f"):
 
 
 with Experiment(__file__, encoders=["lsa", "wordllama"]) as lab:
-    few, data = 1 if lab.small else None, lab.dataset()
+    encoders, few = (["hashing"], 1) if lab.small else (lab.encoders, None)
     removed, sets, approximate, quotas, drawn = [], [], [], [], []
-    words = np.array(lab.embed(data, WORDS).documents)
-    alike = {"duplicate_vectors": words, "duplicate_cosine": ALIKE}
-    for encoder in lab.encoders[:few]:
+    data = lab.dataset()
+    words = lab.embed(data, WORDS).documents
+    alike = {"duplicate_vectors": np.array(words), "duplicate_cosine": ALIKE}
+    for encoder in encoders:
         vectors, name = lab.embed(data, encoder), lab.name_of(encoder)
         documents, queries = np.array(vectors.documents), np.array(vectors.queries)
         place = data.query_ids, data.document_ids, data.qrels, queries, documents
