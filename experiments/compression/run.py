@@ -27,7 +27,7 @@ with Experiment(__file__, encoders=["lsa", "wordllama"]) as lab:
     data, encoders = lab.dataset(), lab.encoders[:1] if lab.small else lab.encoders
     budgets = [M] if lab.small else [4, 8, 16, 32, 64, 128, 256]
     methods = ["pq", "pca-int8"] if lab.small else []  # all
-    most = {"opq": M, "pq": 64}  # bytes up to which they are tried: learning more takes long
+    most = {"opq": M}  # bytes up to which rotations are learnt: that takes long
     frames, found, ways = [], [], []
     for place, encoder in enumerate(encoders):
         d = lab.embed(data, encoder).documents.shape[1]

@@ -1,8 +1,7 @@
 """What the order of insertion does to HNSW: to neighbour recall, nDCG, and the rank of encoders.
 
-Documents enter at random, by local intrinsic dimensionality, ascending and descending, and grouped
-(Elliott & Clark 2024). Each order is drawn and built with several seeds, and compared with the mean
-of random ones, query by query, with intervals over queries and builds.
+Each order (Elliott & Clark 2024) is drawn and built with several seeds, and compared with the mean
+of random ones, query by query, with intervals over queries and over builds.
 """
 
 from itertools import product

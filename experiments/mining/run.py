@@ -28,8 +28,7 @@ def shown(values, form="+.3f"):
 
 with Experiment(__file__, encoders=["lsa", "wordllama"]) as lab:
     encoders, few = (["hashing"], 1) if lab.small else (lab.encoders, None)
-    removed, sets, approximate, quotas, drawn = [], [], [], [], []
-    data = lab.dataset()
+    data, removed, sets, approximate, quotas, drawn = lab.dataset(), [], [], [], [], []
     words = lab.embed(data, WORDS).documents
     alike = {"duplicate_vectors": np.array(words), "duplicate_cosine": ALIKE}
     for encoder in encoders:

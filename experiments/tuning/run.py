@@ -71,7 +71,8 @@ with Experiment(__file__, encoders=["lsa", "wordllama", BM25]) as lab:
     for what, cells in rows.items():
         lab.table(what, heads, cells, note)
     heads = ["space", "tried", "random search", "grid, cut off", "coarser grid"]
-    note = f"Held-out {MEASURE} of the winner by {SHOWN} tuning queries: median and quartiles of "
-    lab.table("budget", heads, budgets, note + f"{splits} deals.")
+    note = f"Held-out {MEASURE} of the winner by {play['tuning']} tuning queries: "
+    note += f"median and quartiles of {splits} deals."
+    lab.table("budget", heads, budgets, note)
     title = "Optimism of the winner: tuning score minus held-out score"
     lab.figure("optimism", estimates(drawn, title, f"gap in {MEASURE}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ def test_bytes_fill_the_budget_and_entries_can_be_built(d: int) -> None:
         index.check_sweep(index.settings({}), 100_000, d)
         assert one.refined == (index.name == "refine")
         assert (index.settings({}).depth == 50) if one.refined else True
+        settings = str(index.settings({}))
+        assert bool(re.search(r"query_bits\W+8", settings)) == (one.method == "rabitq")
     alone = [one.label for one in found if not one.refined]
     assert [f"{label}, refined" for label in alone] == [one.label for one in found if one.refined]
     per_budget = [(one.method, one.budget, one.refined) for one in found]
