@@ -246,41 +246,6 @@ def test_the_category_groups_documents_and_filters_still_fit(
     assert {kinds[row] for row in hits.ids.ravel()} == {"a"}
 
 
-def test_order_matters_to_a_weak_graph_and_less_to_a_thorough_search() -> None:
-    rng = np.random.default_rng(3)
-    centres = 3 * rng.normal(size=(20, 24))
-    widths = rng.uniform(0.05, 1.5, size=20)
-    kind = rng.integers(20, size=2500)
-    vectors = centres[kind] + widths[kind, None] * rng.normal(size=(2500, 24))
-    vectors = vectors.astype(np.float32)
-    asked = vectors[::25] + 0.05
-    truth = exact_neighbours(vectors, asked, 10, "l2")[0]
-
-    def recalls(order: str, seed: int = 0) -> list[float]:
-        graph = {"faiss-hnsw": {"M": 4, "ef_construction": 10}}
-        index = get_index(
-            "insertion-order",
-            metric="l2",
-            threads=1,
-            seed=seed,
-            index=graph,
-            order=order,
-            neighbours=50,
-        ).build(vectors)
-        shares = []
-        for ef in (10, 400):
-            ids = index.search(asked, 10, index={"ef": ef}).ids
-            shared = [len(set(a) & set(b)) for a, b in zip(ids, truth, strict=True)]
-            shares.append(float(np.mean(shared)) / 10)
-        return shares
-
-    random = np.array([recalls("random", seed) for seed in range(4)])
-    sorted_ = np.array([recalls("lid-ascending"), recalls("lid-descending")])
-    gaps = np.abs(sorted_ - random.mean(axis=0)).max(axis=0)
-    assert gaps[0] > 2 * random[:, 0].std()
-    assert gaps[1] < gaps[0]
-
-
 def test_an_order_that_cannot_work_is_refused(documents: Vectors) -> None:
     for options, rule in (
         ({"order": "category"}, "go together"),
