@@ -26,7 +26,7 @@ PARTS, SHARES = ("training", "validation", "held-out"), (0.4, 0.1, 0.5)
 with Experiment(__file__, encoders=["lsa", "wordllama"]) as lab:
     data, encoders = lab.dataset(), lab.encoders[:1] if lab.small else lab.encoders
     budgets = [M] if lab.small else [4, 8, 16, 32, 64, 128, 256]
-    methods = ["pq", "pca-int8"] if lab.small else []  # all
+    methods = ["pq"] if lab.small else []  # all
     most = {"opq": M}  # bytes up to which rotations are learnt: that takes long
     frames, found, ways = [], [], []
     for place, encoder in enumerate(encoders):
