@@ -22,7 +22,7 @@ COSTS = {"build, s": ("build_s", 1), "p95, ms": ("latency_p95_s", 1e3), "MB": ("
 
 def passages(lab):
     """Return passages of a real data set, and a thousand of its queries."""
-    data = split_into_passages(lab.dataset(), lines=6, step=1)
+    data = split_into_passages(lab.dataset(), lines=6, step=4 if lab.small else 1)
     found, some = lab.embed(data), slice(0, None, max(1, len(data.query_ids) // 1000))
     queries = found.queries[some], data.query_ids[some]
     return JudgedVectors(found.documents, data.document_ids, *queries, data.qrels.to_frame())
@@ -42,8 +42,9 @@ def indexes(n):
 with Experiment(__file__, encoders=["wordllama"]) as lab:
     sizes = [10_000, 15_000, 20_000] if lab.small else [10_000, 30_000, 100_000, 300_000, 1_000_000]
     balls = (4,) if lab.small else (4, 16)
+    real = passages(lab)
     sets = {f"ball, m={m}": JudgedVectors.in_ball(m, sizes[-1], seed=lab.seed) for m in balls}
-    sets |= {} if lab.small else {f"{lab.datasets[0]} passages": passages(lab)}
+    sets |= {f"{lab.datasets[0]} passages": real}
     points, quality = [], []
     for data, judged in sets.items():
         able = sorted({min(n, len(judged.vectors)) for n in sizes})

@@ -722,6 +722,7 @@ def sweep_with(model: Path, dataset: Path, tmp_path: Path, **parameters: Any) ->
     return dict(results.rows.row(0, named=True))
 
 
+@pytest.mark.slow
 def test_a_model_built_here_runs_through_a_sweep(tiny: Path, tmp_path: Path) -> None:
     words = ["apple", "engine", "plum", "steam", "river", "stone", "cloud", "paper", "glass"]
     documents = {str(n): f"the {a} and {b}" for n, (a, b) in enumerate(permutations(words, 2))}

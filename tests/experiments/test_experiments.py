@@ -78,6 +78,7 @@ def test_its_script_is_short_and_its_readme_whole(script: Path) -> None:
     assert f"`{script.parent.name}/`" in listed
 
 
+@pytest.mark.experiments
 @NAMED
 def test_a_misspelt_data_set_is_one_line(script: Path, tmp_path: Path) -> None:
     done = subprocess.run(

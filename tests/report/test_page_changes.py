@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -126,21 +124,6 @@ def test_a_table_of_many_rows_stays_small(made: Make) -> None:
     names = {f"hnsw M={place}": 0.01 for place in range(300)}
     found = changes(made(names), made(names, seed=1))
     assert len(html(found)) < 250_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("RETRIEVAL_EVAL_CHROMIUM") or next(
-        filter(None, map(shutil.which, names)), None
-    )
-    if path is None:
-        pytest.skip("no Chromium: install it, or name it in RETRIEVAL_EVAL_CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
 
 
 def texts(page: Page, selector: str) -> list[str]:

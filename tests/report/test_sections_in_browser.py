@@ -143,6 +143,7 @@ def test_what_the_sweep_compared_is_that_of_the_parquet(opened: Open, tiny: Resu
     own = [text for text in chooser.locator("option").all_inner_texts() if "compared" in text]
     assert own
     chooser.select_option(label=own[0])
+    view.page.locator("#pairs [data-view] table.data:not(.pairs-matrix)").wait_for()
     known = tiny.comparisons.filter(pl.col("measure") == "nDCG@10")
     names = ("difference", "effect", "p", "p_adjusted")
     figures = {value for name in names for value in known[name] if value is not None}
