@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 Check = Callable[..., None]
 
-TRIALS, KILLS = 3, 5
+TRIALS, KILLS = 6, 10
 STOPS_WITHIN_S = 5.0  # two seconds, and three for a machine that has other things to do
 
 PARTS = """
